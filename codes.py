@@ -1,0 +1,176 @@
+"""Secrets that people type: login IDs, temporary passwords and one-time codes; and the keyed hashes of what is kept.
+
+One-time codes are HOTP (pyotp) under a secret derived from the server's key and the challenge's random id, so nothing of
+them is stored. Every keyed value is checked under the present key and each fallback.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import unicodedata
+from typing import Iterable, Iterator
+
+import pyotp
+from itsdangerous import Signer, URLSafeTimedSerializer
+
+from models import Account, Challenge, Mail, transaction
+
+LETTERS = "ACDEFGHJKMNPQRTUVWXY"  # without B I L O S Z, which are taken for 8 1 0 5 2
+SYMBOLS = LETTERS + "34679"
+CODE_LIFE = 10 * 60
+CODE_TRIES = 5
+RESEND_AFTER = 60
+CODES_AT_MOST, CODES_WITHIN = 5, 15 * 60
+
+
+class TooManyCodes(Exception):
+    """Five codes went to this member within 15 minutes. `until` is when the next may (seconds since 1970)."""
+
+    def __init__(self, until: int) -> None:
+        self.until = until
+
+
+def fold(text: str) -> str:
+    """What people type for an ID, a code or a temporary password: width and capitals folded, spaces and hyphens dropped."""
+    return re.sub(r"[\s\-‐-―−ーｰ_]", "", unicodedata.normalize("NFKC", text)).upper()
+
+
+def grouped(text: str) -> str:
+    """An ID or a temporary password as it is printed: a letter first and hyphens between, so that Excel leaves it alone."""
+    cut = {10: (1, 4, 7), 14: (5, 9)}.get(len(text), ())
+    return "-".join(text[a:b] for a, b in zip((0, *cut), (*cut, len(text))))
+
+
+def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str]:
+    """`count` random strings of `length`, each symbol drawn without bias; a million take about a second."""
+
+    def stream(alphabet: str, wanted: int) -> str:
+        top = 256 - 256 % len(alphabet)
+        table = bytes(ord(alphabet[i % len(alphabet)]) for i in range(256))
+        drop = bytes(range(top, 256))
+        out = b""
+        while len(out) < wanted:
+            out += secrets.token_bytes(wanted - len(out) + 64).translate(table, drop)
+        return out[:wanted].decode("ascii")
+
+    heads, tails, width = stream(first, count), stream(rest, count * (length - 1)), length - 1
+    for i in range(count):
+        yield heads[i] + tails[i * width : (i + 1) * width]
+
+
+def login_ids(count: int) -> Iterator[str]:
+    """Random login IDs, a letter and nine digits: one in 2,600 drawn blindly belongs to one of a million members.
+
+    Without 0 and 1, which are taken for letters. The caller sees to it that none is given twice.
+    """
+    return _random_text(LETTERS, "23456789", 10, count)
+
+
+def temporary_passwords(count: int) -> Iterator[str]:
+    """Random temporary passwords of 64 bits: 14 symbols without look-alikes, a letter first."""
+    return _random_text(LETTERS, SYMBOLS, 14, count)
+
+
+class Keys:
+    """The server's secret key and those before it (`fallbacks`, newest first)."""
+
+    def __init__(self, secret: str, fallbacks: Iterable[str] = ()) -> None:
+        self.all = [*reversed(list(fallbacks)), secret]  # itsdangerous signs with the last, checks with each
+
+    def signer(self, salt: str) -> Signer:
+        return Signer(self.all, salt=f"kakunin.{salt}", key_derivation="hmac", digest_method=hashlib.sha256)
+
+    def links(self, salt: str) -> URLSafeTimedSerializer:
+        options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        return URLSafeTimedSerializer(self.all, salt=f"kakunin.{salt}", signer_kwargs=options)
+
+    def hash_temporary(self, passwords: Iterable[str]) -> list[str]:
+        """The keyed hash of each temporary password, as it is stored. 64 random bits need no slow one."""
+        key = self.signer("temporary").derive_key()
+        return [hmac.digest(key, fold(p).encode(), "sha256").hex() for p in passwords]
+
+    def fits_temporary(self, typed: str, stored: str | None) -> bool:
+        signer, text = self.signer("temporary"), fold(typed).encode()
+        hashes = (hmac.digest(signer.derive_key(key), text, "sha256").hex() for key in signer.secret_keys)
+        return any([hmac.compare_digest(h, stored or "") for h in hashes])
+
+    def name(self, kind: str, value: str) -> str:
+        """A keyed name for a counter, so that no address and no ID stands in its table."""
+        return hmac.digest(self.signer(f"counter.{kind}").derive_key(), value.encode(), "sha256").hex()[:48]
+
+    def _codes(self, challenge_id: str) -> Iterator[str]:
+        signer = self.signer("code")
+        for key in reversed(signer.secret_keys):
+            digest = hmac.digest(signer.derive_key(key), challenge_id.encode(), "sha1")
+            yield pyotp.HOTP(base64.b32encode(digest).decode()).at(0)
+
+    def code(self, challenge: Challenge) -> str:
+        """The six digits that prove this challenge."""
+        return next(self._codes(challenge.id))
+
+    def fits_code(self, typed: str, challenge: Challenge) -> bool:
+        text = fold(typed).encode()
+        return any([hmac.compare_digest(c.encode(), text) for c in self._codes(challenge.id)])
+
+
+def send_code(
+    account: Account, purpose: str, now: float, *, email: str | None = None, password_hash: str | None = None, decoy: bool = False
+) -> Challenge:
+    """Make a new challenge for this member, void the ones before it, and queue its mail.
+
+    With `decoy` the address belongs to somebody else: its owner is told instead, and no code will ever fit.
+    Raises TooManyCodes at the sixth within 15 minutes.
+    """
+    moment = int(now)
+    with transaction():
+        recent = list(
+            Challenge.select(Challenge.created_at)
+            .where(Challenge.account == account, Challenge.created_at > moment - CODES_WITHIN)
+            .order_by(Challenge.created_at)
+        )
+        if len(recent) >= CODES_AT_MOST:
+            raise TooManyCodes(recent[-CODES_AT_MOST].created_at + CODES_WITHIN)
+        unused = Challenge.account == account, Challenge.used_at.is_null()
+        Challenge.update(used_at=moment).where(*unused).execute()
+        challenge = Challenge.create(
+            id=secrets.token_urlsafe(16),
+            account=account,
+            purpose=purpose,
+            email=email,
+            password_hash=password_hash,
+            decoy=decoy,
+            created_at=moment,
+        )
+        Mail.create(
+            kind="taken" if decoy else "code",
+            account=account,
+            challenge=challenge,
+            address=email or account.email,
+            created_at=moment,
+            due_at=moment,
+        )
+    return challenge
+
+
+def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
+    """Whether `typed` proves the challenge now; if so it is used up, whoever else tries at the same moment.
+
+    Wrong, expired, used and locked are all just False. Each try counts before the code is looked at.
+    """
+    moment = int(now)
+    open_now = (
+        (Challenge.id == challenge.id)
+        & Challenge.used_at.is_null()
+        & (Challenge.tries < CODE_TRIES)
+        & (Challenge.created_at > moment - CODE_LIFE)
+    )
+    counted = Challenge.update(tries=Challenge.tries + 1).where(open_now).execute()
+    fits = keys.fits_code(typed, challenge)
+    if not counted or not fits or challenge.decoy:
+        return False
+    unused = (Challenge.id == challenge.id) & Challenge.used_at.is_null()
+    return Challenge.update(used_at=moment).where(unused).execute() == 1

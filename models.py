@@ -1,0 +1,320 @@
+"""The tables, and the rules about eligibility that they carry.
+
+Rules take the day (Asia/Tokyo) or the moment (seconds since 1970) as an argument and return plain values. Nothing here
+knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice on WEB交付.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from typing import Any, Iterator
+
+from peewee import (
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    DatabaseProxy,
+    DateField,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    SmallIntegerField,
+    TextField,
+)
+from playhouse import db_url
+
+JST = dt.timezone(dt.timedelta(hours=9), "JST")
+"""Asia/Tokyo. Japan has had no daylight saving time since 1951, so no time zone database is needed."""
+
+MALE, FEMALE, OVERLEAF = 1, 2, 3  # 男, 女, 裏面参照
+SUBSCRIBER, DEPENDENT = 1, 2  # 本人, 家族
+NONE, WEB, PAPER = "none", "web", "paper"  # how the certificate is delivered; NONE is a マイナ保険証 user
+
+SESSION_IDLE = 30 * 60
+SESSION_IDLE_TRUSTED = 12 * 3600
+SESSION_LIFE = 12 * 3600
+DISPLAY_LIFE = 15 * 60
+SEEN_EVERY = 30
+"""Seconds between two notes of a session's last page view, so that not every page writes."""
+
+database: Any = DatabaseProxy()
+
+
+def today(now: float) -> dt.date:
+    """The insurer's day at the moment `now` (seconds since 1970)."""
+    return dt.datetime.fromtimestamp(now, JST).date()
+
+
+def connect(url: str) -> None:
+    """Bind the tables to the database at `url` (sqlite:/// or postgresql://), pooled.
+
+    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        options: dict[str, Any] = {
+            "timeout": 15,
+            "max_connections": 0,
+            "pragmas": {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "busy_timeout": 15000},
+        }
+    else:
+        scheme = "postgresql"
+        options = {"max_connections": 40, "timeout": 15, "unquote_password": True, "unquote_user": True}
+        options |= {"connect_timeout": 5}
+    database.initialize(db_url.connect(f"{scheme}+pool://{rest}", **options))
+
+
+@contextlib.contextmanager
+def transaction() -> Iterator[None]:
+    """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
+    sqlite = "sqlite" in type(database.obj).__name__.lower()
+    with database.connection_context() if database.is_closed() else contextlib.nullcontext():
+        with database.atomic("IMMEDIATE") if sqlite and not database.in_transaction() else database.atomic():
+            yield
+
+
+def birthday(born: dt.date, age: int) -> dt.date:
+    """The day on which a person reaches `age` in years; born on 29 February, that is 1 March of a common year (民法143条)."""
+    try:
+        return born.replace(year=born.year + age)
+    except ValueError:
+        return dt.date(born.year + age, 3, 1)
+
+
+class Table(Model):
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class Member(Table):
+    """A person of the roster (加入者) with what their certificate states.
+
+    The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`; where the roster has a
+    `person_id`, that is the key. `public_id` names the certificate in addresses: 96 random bits.
+    """
+
+    public_id = CharField(unique=True, max_length=24)
+    person_id = CharField(null=True, unique=True)
+    household = CharField()
+    insurer_number = CharField(max_length=8)
+    symbol = CharField(default="")
+    number = CharField()
+    branch = CharField(default="", max_length=2)
+    name = CharField()
+    kana = CharField(default="")
+    birth_date = DateField()
+    sex = SmallIntegerField()
+    relation = SmallIntegerField()
+    qualified_on = DateField()
+    lost_on = DateField(null=True)
+    workplace = CharField(default="")
+    delivery = CharField(max_length=5)
+    issued_on = DateField(null=True)
+    expires_on = DateField(null=True)
+    copay = SmallIntegerField(null=True)  # percent: 10, 20 or 30
+    effective_on = DateField(null=True)
+    remarks = TextField(default="")
+    withheld = BooleanField(default=False)
+    shows_children = BooleanField(default=False)  # an adult dependent whom the subscriber lets show the children's
+
+    class Meta:
+        indexes = ((("household", "branch"), False),)
+
+    @property
+    def last_day(self) -> dt.date | None:
+        """The last day the certificate counts, inclusive: its expiry, at the latest the day before the 75th birthday."""
+        if self.expires_on is None:
+            return None
+        return min(self.expires_on, birthday(self.birth_date, 75) - dt.timedelta(days=1))
+
+    def state_on(self, day: dt.date) -> str:
+        """`valid` on that day, or the first reason why not: `ended`, `none`, `paper`, `not_yet`, `expired`."""
+        if self.lost_on is not None and self.lost_on <= day:
+            return "ended"
+        if self.delivery != WEB:
+            return self.delivery
+        if day < self.first_day:
+            return "not_yet"
+        if self.last_day is None or self.last_day < day:
+            return "expired"
+        return "valid"
+
+    @property
+    def first_day(self) -> dt.date:
+        """The first day the certificate counts: issued and qualified."""
+        return max(self.qualified_on, self.issued_on or self.qualified_on)
+
+    def covered_on(self, day: dt.date) -> bool:
+        """Whether the eligibility runs on that day. The day of loss itself is already outside."""
+        return self.qualified_on <= day and (self.lost_on is None or day < self.lost_on)
+
+    def is_child_on(self, day: dt.date, guardian_age: int) -> bool:
+        """Whether others of the household may show this dependent's certificate: younger than `guardian_age` years."""
+        return self.relation == DEPENDENT and day < birthday(self.birth_date, guardian_age)
+
+    def may_show(self, other: Member, day: dt.date, guardian_age: int) -> bool:
+        """Whether this person's login may open the certificate of `other` on that day.
+
+        One's own; the subscriber those of the household's children; an adult dependent those too where the subscriber
+        allowed it. Nobody's who is withheld.
+        """
+        if other.withheld or self.withheld:
+            return False
+        if other.id == self.id:
+            return True
+        guardian = self.relation == SUBSCRIBER or (
+            self.shows_children and not self.is_child_on(day, guardian_age) and self.covered_on(day)
+        )
+        return guardian and other.household == self.household and other.is_child_on(day, guardian_age)
+
+    def family_on(self, day: dt.date, guardian_age: int) -> list[Member]:
+        """The others whom this person's home lists: for the subscriber every dependent who is covered and not withheld,
+        for an allowed adult dependent the children, for anyone else nobody."""
+        if self.relation != SUBSCRIBER and not self.shows_children:
+            return []
+        others = Member.select().where(
+            Member.household == self.household,
+            Member.id != self.id,
+            Member.relation == DEPENDENT,
+            ~Member.withheld,
+        )
+        listed = [m for m in others.order_by(Member.birth_date, Member.id) if m.covered_on(day)]
+        return listed if self.relation == SUBSCRIBER else [m for m in listed if self.may_show(m, day, guardian_age)]
+
+
+class Account(Table):
+    """The login of a member. There is none for a withheld person."""
+
+    member = ForeignKeyField(Member, primary_key=True, backref="accounts", on_delete="CASCADE")
+    login_id = CharField(unique=True)
+    temporary_hash = CharField(null=True)  # keyed hash of the letter's password, until the registration is finished
+    password_hash = CharField(null=True)  # argon2id, from then on
+    email = CharField(null=True)
+    email_key = CharField(null=True, unique=True)  # the address folded for comparison: it belongs to nobody else
+    registered_at = BigIntegerField(null=True)
+
+
+class Trust(Table):
+    """A phone that passed the one-time code and needs none for a while. `id` is the hash of what its cookie holds."""
+
+    id = CharField(primary_key=True, max_length=64)
+    account = ForeignKeyField(Account, backref="trusts", on_delete="CASCADE")
+    created_at = BigIntegerField()
+    expires_at = BigIntegerField()
+    device = CharField(default="")
+
+
+class Session(Table):
+    """A login on one browser. It, not the cookie, says whether somebody is logged in."""
+
+    id = CharField(primary_key=True, max_length=32)
+    account = ForeignKeyField(Account, backref="sessions", on_delete="CASCADE")
+    trust = ForeignKeyField(Trust, null=True, backref="sessions", on_delete="SET NULL")
+    trusted = BooleanField(default=False)  # kept apart from `trust`, which is emptied when the trust is removed
+    created_at = BigIntegerField()
+    seen_at = BigIntegerField()
+    ended_at = BigIntegerField(null=True)
+    device = CharField(default="")
+
+    def runs_at(self, now: float) -> bool:
+        """Whether this login still counts: not ended, seen within the idle time, begun within 12 hours."""
+        idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
+        return self.ended_at is None and now < self.seen_at + idle + SEEN_EVERY and now < self.created_at + SESSION_LIFE
+
+
+class Challenge(Table):
+    """A one-time code on its way: what it proves, and what to do once it is proven. The code itself is not stored."""
+
+    id = CharField(primary_key=True, max_length=32)
+    account = ForeignKeyField(Account, backref="challenges", on_delete="CASCADE")
+    purpose = CharField(max_length=8)  # login, register, email
+    email = CharField(null=True)  # the new address, where the purpose is one
+    password_hash = CharField(null=True)  # the new password, on first use
+    decoy = BooleanField(default=False)  # the address is somebody else's: no code will ever fit
+    tries = SmallIntegerField(default=0)
+    created_at = BigIntegerField()
+    used_at = BigIntegerField(null=True)  # entered, or voided by a newer one
+
+
+class Mail(Table):
+    """A mail to be sent, without its text, which is made when it goes out. The address is emptied once it is gone."""
+
+    kind = CharField(max_length=16)
+    account = ForeignKeyField(Account, null=True, on_delete="CASCADE")
+    challenge = ForeignKeyField(Challenge, null=True, backref="mails", on_delete="CASCADE")
+    address = CharField(default="")
+    state = CharField(max_length=8, default="waiting")  # waiting, sending, sent, failed
+    attempts = SmallIntegerField(default=0)
+    created_at = BigIntegerField()
+    due_at = BigIntegerField()
+
+    class Meta:
+        indexes = ((("state", "due_at"), False),)
+
+
+class Display(Table):
+    """A certificate shown: who, whose, since when. Polls are not recorded."""
+
+    id = CharField(primary_key=True, max_length=32)
+    session = ForeignKeyField(Session, on_delete="CASCADE")
+    viewer = ForeignKeyField(Member, on_delete="CASCADE", backref="shown")
+    member = ForeignKeyField(Member, on_delete="CASCADE", backref="displays")
+    started_at = BigIntegerField()
+
+
+class Counter(Table):
+    """Tries counted against one limit. `id` is a keyed hash, so that no address or login stands here."""
+
+    id = CharField(primary_key=True, max_length=64)
+    count = IntegerField()
+    since = BigIntegerField()
+    until = BigIntegerField(default=0)  # refused before this moment
+
+
+class Audit(Table):
+    """What happened, to whom, by whom: no password, code or token, and no personal data but the row ids."""
+
+    at = BigIntegerField(index=True)
+    action = CharField()
+    actor = IntegerField(null=True)  # the member logged in; null where the clerk or nobody known acted
+    member = IntegerField(null=True)
+    detail = CharField(default="")
+
+
+class RosterImport(Table):
+    """An import that was applied."""
+
+    at = BigIntegerField()
+    added = IntegerField()
+    changed = IntegerField()
+    ended = IntegerField()
+    unchanged = IntegerField()
+
+
+TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
+
+_Viewer = Member.alias("viewer")
+_LIVE = (
+    Display.select(Display, Session, Member, _Viewer)
+    .join(Session, on=(Display.session == Session.id))
+    .switch(Display)
+    .join(Member, on=(Display.member == Member.id))
+    .switch(Display)
+    .join(_Viewer, on=(Display.viewer == _Viewer.id))
+)
+
+
+def live_display(display_id: str, session_id: str, public_id: str, now: float, guardian_age: int) -> Display | None:
+    """The display, where everything still allows it to be live at the moment `now`; else None.
+
+    One indexed query, no write: the session runs, the 15 minutes since the page was opened are not over, the certificate
+    is valid today, and its viewer may show it. Both the tick in front of Flask and the page's own view ask here.
+    """
+    found = _LIVE.where(Display.id == display_id, Session.id == session_id, Member.public_id == public_id).first()
+    if found is None or now >= found.started_at + DISPLAY_LIFE or not found.session.runs_at(now):
+        return None
+    day = today(now)
+    allowed = found.member.state_on(day) == "valid" and found.viewer.may_show(found.member, day, guardian_age)
+    return found if allowed else None
