@@ -1,0 +1,51 @@
+# What a person types. Each command is explained in README.md.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PORT ?= 8000
+HOST ?= 127.0.0.1
+export HOST PORT
+
+.PHONY: help install demo serve test check bench
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: .venv/installed build/built ## build .venv from pinned requirements, fetch htmx
+
+demo: install ## serve a fictional roster on $$HOST:$$PORT; HOST=0.0.0.0 opens it to a phone
+	@$(BIN)/flask demo
+
+serve: install ## the production server, configured by the environment alone
+	@$(BIN)/flask serve
+
+test: install .venv/tested ## every test, the browser's too
+	@$(BIN)/python -m tests.ready
+	@$(BIN)/pytest
+
+check: install .venv/tested ## format, lint, types, then the tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+bench: install .venv/tested ## the figures of the live clock and of the import
+	@$(BIN)/python -m bench
+
+.venv/installed: requirements/run.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kakunin needs Python 3.11 or newer.")'
+	@test -x $(BIN)/python || python3 -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/tested: requirements/dev.txt .venv/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+build/htmx: requirements/htmx.txt .venv/installed
+	@rm -rf build && mkdir -p build
+	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d build -r $<
+	@touch $@
+
+build/built: build/htmx $(wildcard static/*) assets.py
+	@$(BIN)/python -m assets
+	@touch $@

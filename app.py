@@ -1,0 +1,102 @@
+"""create_app(): settings, extensions, views and commands put together; the front door, nothing else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
+from flask_htmx import HTMX
+from flask_login import LoginManager
+from werkzeug.middleware.proxy_fix import ProxyFix
+from whitenoise import WhiteNoise
+
+import assets
+import commands
+import models
+import server
+import settings
+import views
+from clock import Clock, session_reader
+from codes import Keys
+from front import Admission, Headers, Hosts, own_addresses
+from mailer import Mailer
+
+
+@dataclass
+class Kakunin:
+    """What views reach besides the tables: `app.extensions["kakunin"]`."""
+
+    keys: Keys
+    clock: Clock
+    mailer: Mailer
+    now: Callable[[], float]
+
+
+def create_app(now: Callable[[], float] = time.time) -> Flask:
+    """The program, configured by the environment. Raises settings.BadSetting with a sentence for the operator."""
+    app = Flask(__name__, static_folder=None)
+    settings.load(app)
+    secure = not app.config["INSECURE_COOKIES"]
+    app.config.update(
+        SESSION_COOKIE_NAME="__Host-session" if secure else "session",
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,  # the lease is bound to the cookie's value
+        PERMANENT_SESSION_LIFETIME=models.SESSION_LIFE,
+        MAX_CONTENT_LENGTH=64 * 1024,
+        MAX_FORM_MEMORY_SIZE=64 * 1024,
+        MAX_FORM_PARTS=50,
+        LOGIN_DISABLED=False,  # flask-login would take it from the environment
+    )
+    models.connect(app.config["DATABASE_URL"])
+    keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
+    HTMX(app)
+    login = LoginManager(app)
+    login.session_protection = None  # "strong" logs a phone out when it changes its network
+    views.register(app, login)
+    commands.register(app)
+    server.register(app)
+
+    inside = Admission(app.wsgi_app, settings.server_options(1)["THREADS"] // 2)
+    if app.config["PROXIES"]:
+        inside = ProxyFix(inside, x_for=app.config["PROXIES"], x_proto=app.config["PROXIES"])  # type: ignore[assignment]
+    static = WhiteNoise(inside, immutable_file_test=lambda _path, _url: True, allow_all_origins=False)
+    static.FOREVER = 365 * 24 * 60 * 60
+    static.add_files(str(assets.BUILT), "static/")
+    serializer = SecureCookieSessionInterface().get_signing_serializer(app)
+    clock = Clock(
+        Headers(Hosts(static, _hosts(app)), secure=secure),
+        keys,
+        app.config["SESSION_COOKIE_NAME"],
+        session_reader(serializer, models.SESSION_LIFE),
+        secure=secure,
+        guardian_age=app.config["GUARDIAN_AGE"],
+        now=now,
+    )
+    app.wsgi_app = clock  # type: ignore[method-assign]
+    mailer = Mailer(app.config, keys, lambda name, values: app.jinja_env.get_template(name).render(values), now)
+    app.extensions["kakunin"] = Kakunin(keys, clock, mailer, now)
+    return app
+
+
+def _hosts(app: Flask) -> set[str]:
+    """The hosts that requests may name; none where BASE_URL is not set, as in commands."""
+    host = urlsplit(app.config["BASE_URL"]).hostname
+    return ({host} | (own_addresses() if app.config["INSECURE_COOKIES"] else set())) if host else set()
+
+
+def serve() -> Flask:
+    """What the server loads in each of its processes."""
+    try:
+        app = create_app()
+        settings.check_serving(app.config)
+    except (settings.BadSetting, FileNotFoundError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from error
+    app.extensions["kakunin"].mailer.ring()
+    return app

@@ -1,0 +1,65 @@
+"""Static files as they are served: a hash in each name, so that they may be kept for a year, and compressed once.
+
+`python -m assets` makes them in build/static from static/ and from the htmx wheel that was downloaded to build/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+from whitenoise.compress import Compressor
+
+ROOT = Path(__file__).resolve().parent
+BUILT = ROOT / "build" / "static"
+HTMX = "django_htmx/static/django_htmx/htmx-2.min.js"
+"""Where the wheel of django-htmx holds htmx 2.0. It is the one way to have it from a registry by hash without Node."""
+
+
+def sources() -> dict[str, bytes]:
+    """Every static file by the name that templates use. Raises FileNotFoundError where the wheel is missing."""
+    found = {path.name: path.read_bytes() for path in sorted((ROOT / "static").iterdir()) if path.is_file()}
+    wheel = next((ROOT / "build").glob("django_htmx-*.whl"), None)
+    if wheel is None:
+        raise FileNotFoundError("htmx is not here yet: run make install.")
+    with zipfile.ZipFile(wheel) as archive:
+        found["htmx.min.js"] = archive.read(HTMX)
+    return found
+
+
+def hashed(name: str, content: bytes) -> str:
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{ending}"
+
+
+def build() -> None:
+    """Write build/static anew, compressed beside each file by gzip and brotli."""
+    shutil.rmtree(BUILT, ignore_errors=True)
+    BUILT.mkdir(parents=True)
+    compressor = Compressor(quiet=True)
+    for name, content in sources().items():
+        path = BUILT / hashed(name, content)
+        path.write_bytes(content)
+        if compressor.should_compress(path.name):
+            list(compressor.compress(str(path)))
+
+
+def names() -> dict[str, str]:
+    """The built files: plain name to name with hash. Raises FileNotFoundError where nothing was built."""
+    built = {}
+    for path in BUILT.glob("*"):
+        stem, _, rest = path.name.rpartition(".")
+        plain, _, digest = stem.rpartition(".")
+        if len(digest) == 12:
+            built[f"{plain}.{rest}"] = path.name
+    if not built:
+        raise FileNotFoundError("The static files are not built yet: run make install.")
+    return built
+
+
+if __name__ == "__main__":
+    build()
+    sys.stdout.write(f"{len(names())} files in {BUILT.relative_to(ROOT)}\n")

@@ -1,0 +1,166 @@
+"""The tick of the live certificate, answered in front of Flask, and the lease that lets it be cheap.
+
+A lease says "this session may show this certificate until T", ten seconds long. It is a cookie whose signature covers the
+raw session cookie, the certificate, the display and T, so it is worth nothing anywhere else. Under a lease a tick is one
+signature and two formatted strings. In its second half, at a random moment, or where there is none, one indexed query
+grants the next. What that query refuses, Flask answers. Nothing is kept in memory but the second's formatted time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from itsdangerous import BadData
+from peewee import PeeweeException
+
+from codes import Keys
+from models import JST, database, live_display
+
+LEASE = 10_000  # milliseconds
+RENEW_FROM = 5_000  # milliseconds of a lease gone: from its sixth second on it may be renewed
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+    "form-action 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
+)
+WEEKDAYS = "月火水木金土日"
+FRAGMENT = Path(__file__).parent / "templates" / "certificate" / "_clock.html"
+
+
+def cookie(environ: dict[str, Any], name: str) -> str:
+    """The raw value of a cookie as the browser sent it, or an empty string."""
+    for part in environ.get("HTTP_COOKIE", "").split(";"):
+        key, found, value = part.strip().partition("=")
+        if found and key == name:
+            return value
+    return ""
+
+
+class Clock:
+    """WSGI in front of `app`. `read_session` turns the raw session cookie into the session's id, or None."""
+
+    def __init__(
+        self,
+        app: Callable[..., Iterable[bytes]],
+        keys: Keys,
+        session_cookie: str,
+        read_session: Callable[[str], str | None],
+        *,
+        secure: bool,
+        guardian_age: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.app, self.session_cookie, self.read_session = app, session_cookie, read_session
+        self.secure, self.guardian_age, self.now = secure, guardian_age, now
+        self.lease_cookie = "__Secure-lease" if secure else "lease"
+        self._signer = keys.signer("lease")
+        self._second: tuple[int, bytes] = (-1, b"")
+        head, _, rest = FRAGMENT.read_text("utf-8").strip().partition("{{ url }}")
+        middle, _, rest = rest.partition("{{ date }}")
+        between, _, tail = rest.partition("{{ time }}")
+        self._head, self._parts = head.encode(), (middle, between, tail)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if not path.startswith("/certificates/") or environ["REQUEST_METHOD"] != "GET":
+            return self.app(environ, start_response)
+        parts = path.split("/")
+        if len(parts) != 5 or parts[3] != "clock":
+            return self.app(environ, start_response)
+        now = self.now()
+        raw = cookie(environ, self.session_cookie)
+        left = self._left(cookie(environ, self.lease_cookie), raw, path, now)
+        headers = []
+        if left <= LEASE - RENEW_FROM and random.random() * left < 1000:  # noqa: S311 - spreads load, guards nothing
+            try:
+                if not self.live(parts[2], parts[4], raw, now):
+                    return self.app(environ, start_response)
+                headers = [("Set-Cookie", self.grant(raw, path, now))]
+            except PeeweeException:
+                if left <= 0:
+                    return self._unavailable(start_response)
+        body = self.fragment(path, now)
+        start_response(
+            "200 OK",
+            [
+                ("Content-Type", "text/html; charset=utf-8"),
+                ("Content-Length", str(len(body))),
+                ("Cache-Control", "no-store"),
+                ("X-Content-Type-Options", "nosniff"),
+                ("Content-Security-Policy", CSP),
+                *headers,
+            ],
+        )
+        return [body]
+
+    def live(self, public_id: str, display_id: str, raw_session: str, now: float) -> bool:
+        """The full check, by one query: see models.live_display."""
+        session_id = self.read_session(raw_session)
+        if session_id is None:
+            return False
+        with database.connection_context():
+            return live_display(display_id, session_id, public_id, now, self.guardian_age)
+
+    def grant(self, raw_session: str, path: str, now: float) -> str:
+        """The Set-Cookie that carries a lease from now on, for the clock at `path` alone."""
+        until = str(int(now * 1000) + LEASE)
+        signature = self._signer.get_signature(f"{raw_session}\n{path}\n{until}").decode()
+        return self._set_cookie(f"{until}.{signature}", path, LEASE // 1000)
+
+    def clear(self, path: str) -> str:
+        """The Set-Cookie that takes the lease away."""
+        return self._set_cookie("", path, 0)
+
+    def _set_cookie(self, value: str, path: str, age: int) -> str:
+        flags = "; Secure" if self.secure else ""
+        return f"{self.lease_cookie}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Strict{flags}"
+
+    def _left(self, lease: str, raw_session: str, path: str, now: float) -> float:
+        """Milliseconds that this lease still runs; 0 where it does not count.
+
+        It does not outlast midnight in Tokyo, when certificates end, nor a clock that was set back.
+        """
+        until, _, signature = lease.partition(".")
+        if not signature or not (until.isascii() and until.isdigit()) or len(until) > 15:
+            return 0
+        left = int(until) - now * 1000
+        if not 0 < left <= LEASE or _day(int(until) - LEASE) != _day(int(now * 1000)):
+            return 0
+        good = self._signer.verify_signature(f"{raw_session}\n{path}\n{until}", signature.encode("latin-1", "replace"))
+        return left if good else 0
+
+    def fragment(self, path: str, now: float) -> bytes:
+        """The live fragment, the polled element itself. Its text ends in the time."""
+        second = int(now)
+        kept = self._second
+        if kept[0] != second:
+            at = dt.datetime.fromtimestamp(second, JST)
+            middle, between, tail = self._parts
+            date = f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})"
+            kept = self._second = (second, f"{middle}{date}{between}{at:%H:%M:%S}{tail}".encode())
+        return self._head + path.encode() + kept[1]
+
+    def _unavailable(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("503 Service Unavailable", [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")])
+        return [b""]
+
+
+def _day(milliseconds: int) -> int:
+    return (milliseconds // 1000 + 9 * 3600) // 86400
+
+
+def session_reader(serializer: Any, max_age: int) -> Callable[[str], str | None]:
+    """How the clock reads Flask's session cookie: its signature and age checked, then flask-login's id."""
+
+    def read(raw: str) -> str | None:
+        try:
+            found = serializer.loads(raw, max_age=max_age).get("_user_id")
+        except (BadData, AttributeError):
+            return None
+        return found if isinstance(found, str) else None
+
+    return read

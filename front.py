@@ -1,0 +1,100 @@
+"""What stands before Flask for every request: the Host check, the security headers, and how many are admitted at once."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from clock import CSP
+
+Wsgi = Callable[..., Iterable[bytes]]
+
+HEADERS = [
+    ("Content-Security-Policy", CSP),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    # Not no-referrer: under it browsers send the forms' own POSTs with `Origin: null`, and old ones send no Sec-Fetch-Site.
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=(), screen-wake-lock=(self)"),
+]
+HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+
+
+class Headers:
+    """Security headers on every answer, errors and static files too."""
+
+    def __init__(self, app: Wsgi, *, secure: bool) -> None:
+        self.app = app
+        self.headers = [*HEADERS, HSTS] if secure else HEADERS
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            present = {name.lower() for name, _ in headers}
+            ours = [header for header in self.headers if header[0].lower() not in present]
+            return start_response(status, [*headers, *ours], exc_info)
+
+        return self.app(environ, start)
+
+
+class Hosts:
+    """Refuses requests under a Host that is not ours, but for the health check of a load balancer."""
+
+    def __init__(self, app: Wsgi, hosts: set[str]) -> None:
+        self.app, self.hosts = app, hosts
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self.hosts and environ.get("PATH_INFO") != "/healthz":
+            try:
+                host = urlsplit("//" + environ.get("HTTP_HOST", "")).hostname
+            except ValueError:
+                host = None
+            if host not in self.hosts:
+                return plain(start_response, "400 Bad Request", "このアドレスでは表示できません。")
+        return self.app(environ, start_response)
+
+
+class Admission:
+    """Lets at most `most` requests into Flask at once, so that slow ones never take the threads that ticks need."""
+
+    def __init__(self, app: Wsgi, most: int) -> None:
+        self.app = app
+        self.free = threading.BoundedSemaphore(most)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not self.free.acquire(blocking=False):
+            sentence = "ただいま混み合っています。数秒待って、もう一度お試しください。"
+            return plain(start_response, "503 Service Unavailable", sentence, ("Retry-After", "3"))
+        try:
+            return self.app(environ, start_response)
+        finally:
+            self.free.release()
+
+
+def plain(start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str]) -> Iterable[bytes]:
+    """A page of one sentence, made without Flask."""
+    head = f'<!doctype html><html lang="ja"><meta charset="utf-8"><title>{sentence}</title>'
+    body = f'{head}<meta name="viewport" content="width=device-width"><h1>{sentence}</h1></html>'.encode()
+    sizes = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+    start_response(status, [*sizes, *headers])
+    return [body]
+
+
+def own_addresses() -> set[str]:
+    """The names and addresses under which this machine is reached on its own network."""
+    found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
+            found.add(probe.getsockname()[0])
+        except OSError:
+            pass
+    try:
+        found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
+    except OSError:
+        pass
+    return found

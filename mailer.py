@@ -1,0 +1,218 @@
+"""Mail, off the request's path: a queue in the database, and a few threads a process that send what is due.
+
+The text is made when a mail goes out, so that no code and no link is stored. A mail whose process dies is sent by
+another. Addresses are emptied once a mail is gone.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import queue
+import secrets
+import smtplib
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable
+from email.headerregistry import Address
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from peewee import PeeweeException
+
+import accounts
+from codes import CODE_LIFE
+from models import Account, Challenge, Mail, Member, database
+
+WORKERS = 8
+TIMEOUT = 8
+"""Seconds that a mail server may take for a step."""
+RETRIES = (3, 15, 45, 120)
+"""Seconds between tries. After the second one failed, the waiting person is told; it is tried on nevertheless."""
+HOLD = 120
+"""Seconds that a mail belongs to the thread that took it; then another may."""
+
+log = logging.getLogger("kakunin.mail")
+
+
+def state(challenge: Challenge) -> str:
+    """What the waiting person is told of the code's mail: `waiting`, `sent` or `failed`."""
+    mail = Mail.select().where(Mail.challenge == challenge.id).order_by(Mail.id.desc()).first()
+    if mail is None or mail.state == "sent":
+        return "sent"
+    return "failed" if mail.state == "failed" or mail.attempts >= 2 else "waiting"
+
+
+class Transport:
+    """One connection to where mail goes, as KAKUNIN_MAIL_URL says. Used by one thread."""
+
+    def __init__(self, url: str) -> None:
+        self.url = urlsplit(url)
+        self.smtp: smtplib.SMTP | None = None
+
+    def send(self, message: EmailMessage) -> None:
+        """Raises OSError or smtplib.SMTPException."""
+        if self.url.scheme == "outbox":
+            return self._keep(message)
+        if self.smtp is None:
+            self.smtp = self._connect()
+        try:
+            self.smtp.send_message(message)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self.smtp is not None:
+            self.smtp.close()
+            self.smtp = None
+
+    def _connect(self) -> smtplib.SMTP:
+        host, tls = self.url.hostname or "localhost", ssl.create_default_context()
+        if self.url.scheme == "smtps":
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, self.url.port or 465, timeout=TIMEOUT, context=tls)
+        else:
+            smtp = smtplib.SMTP(host, self.url.port or 25, timeout=TIMEOUT)
+        try:
+            if parse_qs(self.url.query).get("starttls") == ["1"]:
+                smtp.starttls(context=tls)
+            if self.url.username:
+                smtp.login(unquote(self.url.username), unquote(self.url.password or ""))
+        except BaseException:
+            smtp.close()
+            raise
+        return smtp
+
+    def _keep(self, message: EmailMessage) -> None:
+        """The demo's way: into a folder and onto the terminal."""
+        folder = Path(self.url.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}.eml"
+        (folder / name).write_bytes(message.as_bytes())
+        body = message.get_content()
+        sys.stdout.write(f"\n--- mail to {message['To']}: {message['Subject']}\n{body}---\n")
+        sys.stdout.flush()
+
+
+class Mailer:
+    """Sends what is due. `render(template, values)` gives a mail's text; its first line is its subject."""
+
+    def __init__(self, config: dict[str, Any], keys: Any, render: Callable[..., str], now: Callable[[], float]) -> None:
+        self.config, self.keys, self.render, self.now = config, keys, render, now
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._starting = threading.Lock()
+        self._started = False
+
+    def ring(self) -> None:
+        """Say that there is something to send. The threads start with the first call."""
+        with self._starting:
+            if not self._started:
+                self._started = True
+                for number in range(WORKERS):
+                    threading.Thread(target=self._work, name=f"mail-{number}", daemon=True).start()
+        self._bell.put(None)
+
+    def _work(self) -> None:
+        transport = Transport(self.config["MAIL_URL"])
+        while True:
+            try:
+                self._bell.get(timeout=5)
+            except queue.Empty:
+                pass
+            try:
+                with database.connection_context():
+                    self.drain(transport)
+            except PeeweeException:
+                log.warning("The database does not answer; mails wait.")
+                time.sleep(1)
+            finally:
+                transport.close()
+
+    def drain(self, transport: Transport) -> None:
+        """Send everything that is due."""
+        while mail := self._take():
+            self._deliver(mail, transport)
+
+    def _take(self) -> Mail | None:
+        """The next mail that is due, now this thread's own for HOLD seconds."""
+        moment = int(self.now())
+        for mail in Mail.select().where(Mail.state == "waiting", Mail.due_at <= moment).order_by(Mail.due_at).limit(WORKERS):
+            mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == "waiting"
+            if Mail.update(due_at=moment + HOLD).where(*mine).execute():
+                return mail
+        return None
+
+    def _deliver(self, mail: Mail, transport: Transport) -> None:
+        message = self.message(mail)
+        outcome, due = "sent", mail.due_at
+        if message is not None:
+            try:
+                transport.send(message)
+            except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
+                codes = [c for c, _ in error.recipients.values()] if hasattr(error, "recipients") else [error.smtp_code]
+                outcome = "failed" if min(codes) >= 500 else "waiting"
+                log.warning("mail %d (%s) refused: %s", mail.id, mail.kind, codes)
+            except (OSError, smtplib.SMTPException) as error:
+                outcome = "waiting"
+                log.warning("mail %d (%s) not sent: %s", mail.id, mail.kind, type(error).__name__)
+        if outcome == "waiting":
+            if mail.attempts < len(RETRIES):
+                due = int(self.now()) + RETRIES[mail.attempts]
+            else:
+                outcome = "failed"
+        kept = mail.address if outcome == "waiting" else ""
+        Mail.update(state=outcome, due_at=due, attempts=mail.attempts + 1, address=kept).where(Mail.id == mail.id).execute()
+
+    def message(self, mail: Mail) -> EmailMessage | None:
+        """The mail as it goes out; None where it no longer has anything to say."""
+        member = Member.select().join(Account).where(Account.member == mail.account_id).first() if mail.account_id else None
+        values: dict[str, Any] = {"insurer": insurer_of(self.config, member), "minutes": CODE_LIFE // 60}
+        if mail.kind == "nothing":
+            return None
+        if mail.kind in ("code", "taken"):
+            challenge = Challenge.get_or_none(Challenge.id == mail.challenge_id)
+            if challenge is None or challenge.used_at is not None or challenge.created_at <= self.now() - CODE_LIFE:
+                return None
+            values["code"] = self.keys.code(challenge)
+        if mail.kind == "reset":
+            account = Account.get_or_none(Account.member == mail.account_id)
+            if account is None:
+                return None
+            values["link"] = f"{self.config['BASE_URL'].rstrip('/')}/password/reset/{accounts.reset_token(account, self.keys)}"
+        return self.compose(f"mail/{mail.kind}.txt", mail.address, values)
+
+    def compose(self, template: str, to: str, values: dict[str, Any]) -> EmailMessage:
+        subject, _, body = self.render(template, values).strip().partition("\n")
+        sender, domain = self.config["MAIL_FROM"], self.config["MAIL_FROM"].rpartition("@")[2]
+        message = EmailMessage()
+        message["Subject"] = subject.removeprefix("Subject:").strip()
+        message["From"] = Address(values["insurer"].get("name", ""), addr_spec=sender)
+        message["To"] = to
+        message["Date"] = email.utils.formatdate(self.now(), localtime=False)
+        letters = secrets.token_hex(16).translate(str.maketrans("0123456789", "ghijklmnop"))
+        message["Message-ID"] = f"<{letters}@{domain}>"  # no digits: the code is the only run of six
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(body.strip() + "\n", cte="quoted-printable")
+        return message
+
+
+def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, str]:
+    """The insurer whose name a member reads: their own, or the deployment's first."""
+    insurers = config["INSURERS"]
+    if member is not None and member.insurer_number in insurers:
+        return insurers[member.insurer_number]
+    return next(iter(insurers.values()), dict.fromkeys(("name", "address", "phone", "hours", "paper_url", "staff_note"), ""))
+
+
+def send_test(config: dict[str, Any], address: str) -> None:
+    """Send one mail at once, to see that the settings are right. Raises OSError or smtplib.SMTPException."""
+    transport = Transport(config["MAIL_URL"])
+    mailer = Mailer(config, None, lambda _template, _values: "Kakunin\n\nこのメールが届けば、メールの設定は正しくできています。", time.time)
+    try:
+        transport.send(mailer.compose("", address, {"insurer": insurer_of(config, None)}))
+    finally:
+        transport.close()

@@ -1,0 +1,106 @@
+"""What the environment may say, in one table. `KAKUNIN_` names that are not in it, or cannot be read, stop the program."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+from flask import Flask
+
+ROOT = Path(__file__).resolve().parent
+INSTANCE = ROOT / "instance"
+
+
+class Setting(NamedTuple):
+    kind: type  # str, int, or dict and list for JSON
+    default: Any
+    help: str
+
+
+SETTINGS = {
+    "SECRET_KEY": Setting(str, "", "signs everything; 32 characters or more"),
+    "SECRET_KEY_FALLBACKS": Setting(list, [], "JSON list of earlier keys, newest first"),
+    "DATABASE_URL": Setting(str, f"sqlite:///{INSTANCE}/kakunin.db", "sqlite:///FILE or postgresql://user:password@host/name"),
+    "MAIL_URL": Setting(str, "", "smtp://user:password@host:port, ?starttls=1, or smtps://…"),
+    "MAIL_FROM": Setting(str, "", "the address that mails come from"),
+    "BASE_URL": Setting(str, "", "the address that members type, https://…"),
+    "INSURERS": Setting(dict, {}, 'JSON: {"06139463": {"name": …, "address": …, "phone": …}}'),
+    "NOTICE": Setting(str, "", "a line shown on every page"),
+    "GUARDIAN_AGE": Setting(int, 18, "years under which the subscriber shows a dependent's certificate; 0: never"),
+    "TRUST_DAYS": Setting(int, 30, "days a phone is trusted; 0 forbids it"),
+    "INSECURE_COOKIES": Setting(int, 0, "1: plain http, for demos and tests only"),
+    "PROXIES": Setting(int, 0, "how many reverse proxies in front to believe"),
+}
+INSURER_TEXTS = ("name", "address", "phone", "hours", "paper_url", "staff_note")
+
+
+class BadSetting(click.ClickException):
+    """A setting that cannot be used; the text is a sentence for the operator."""
+
+
+def load(app: Flask) -> None:
+    """Fill `app.config` from the environment. Raises BadSetting."""
+    raw = Flask(__name__).config
+    raw.clear()
+    raw.from_prefixed_env("KAKUNIN", loads=str)
+    unknown = sorted(set(raw) - set(SETTINGS))
+    if unknown:
+        raise BadSetting(f"KAKUNIN_{unknown[0]} is not a setting. Known are: {', '.join('KAKUNIN_' + s for s in SETTINGS)}.")
+    for name, setting in SETTINGS.items():
+        app.config[name] = _read(name, setting, raw.get(name))
+    for number, insurer in app.config["INSURERS"].items():
+        if not (isinstance(insurer, dict) and insurer.get("name") and all(isinstance(v, str) for v in insurer.values())):
+            raise BadSetting(f"KAKUNIN_INSURERS: {number} needs a name, and texts only.")
+        app.config["INSURERS"][number] = dict.fromkeys(INSURER_TEXTS, "") | insurer | {"number": number}
+    if app.config["DATABASE_URL"].split(":")[0] not in ("sqlite", "postgresql"):
+        raise BadSetting("KAKUNIN_DATABASE_URL must begin with sqlite:/// or postgresql://.")
+
+
+def _read(name: str, setting: Setting, text: str | None) -> Any:
+    if text is None:
+        return setting.default
+    if setting.kind is str:
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if type(value) is not setting.kind or (setting.kind is int and value < 0):
+        what = {int: "a whole number of 0 or more", list: "a JSON list", dict: "a JSON object"}[setting.kind]
+        raise BadSetting(f"KAKUNIN_{name} must be {what}.")
+    if setting.kind is list and not all(isinstance(item, str) and len(item) >= 32 for item in value):
+        raise BadSetting(f"KAKUNIN_{name} must be a list of texts of 32 characters or more.")
+    return value
+
+
+def check_serving(config: dict[str, Any]) -> None:
+    """What the server refuses to start without. Raises BadSetting with a sentence."""
+    base = urlsplit(config["BASE_URL"])
+    needs = [
+        (len(config["SECRET_KEY"]) >= 32, "KAKUNIN_SECRET_KEY must have 32 characters or more: openssl rand -hex 32 makes one."),
+        (len(set(config["SECRET_KEY"])) >= 8, "KAKUNIN_SECRET_KEY is too simple: openssl rand -hex 32 makes a good one."),
+        (bool(config["INSURERS"]), "KAKUNIN_INSURERS must name at least one insurer, or no certificate can be shown."),
+        (bool(config["MAIL_URL"]), "KAKUNIN_MAIL_URL is missing: without mail nobody can log in."),
+        (bool(config["MAIL_FROM"]), "KAKUNIN_MAIL_FROM is missing: the address that mails come from."),
+        (bool(base.hostname), "KAKUNIN_BASE_URL is missing: the address that members type, https://…"),
+        (
+            base.scheme == "https" or bool(config["INSECURE_COOKIES"]),
+            "KAKUNIN_BASE_URL must begin with https://. Only for demos and tests KAKUNIN_INSECURE_COOKIES=1 allows http.",
+        ),
+    ]
+    for fine, sentence in needs:
+        if not fine:
+            raise BadSetting(sentence)
+
+
+def server_options(cores: int) -> dict[str, int]:
+    """How granian is started, measured on two cores: many threads, so that slow requests never hold a tick.
+
+    Each is overridable by the environment: WORKERS, THREADS, BACKLOG, BACKPRESSURE.
+    """
+    defaults = {"WORKERS": cores, "THREADS": 64, "BACKLOG": 32768, "BACKPRESSURE": 12000}
+    return {name: int(os.environ.get(name, default)) for name, default in defaults.items()}

@@ -1,0 +1,188 @@
+"""The tick in front of Flask: what a lease is worth, when it is renewed, and what happens without one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+import pytest
+from peewee import OperationalError
+
+import clock as clock_module
+import models
+from clock import LEASE, Clock
+from codes import Keys
+
+PATH = "/certificates/cert1/clock/show1"
+
+
+class Asked(Clock):
+    """A clock whose full check is counted, and answers what the test says."""
+
+    asked = 0
+    answer: object = True
+
+    def live(self, public_id, display_id, raw_session, now):
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def clock(time):
+    def flask(environ, start_response):
+        start_response("200 OK", [("X-From", "flask")])
+        return [b"flask"]
+
+    made = Asked(flask, Keys("a" * 32), "session", lambda raw: raw or None, secure=True, guardian_age=18, now=time)
+    made.flask = flask
+    return made
+
+
+def tick(clock, *, lease="", session="raw-cookie", path=PATH):
+    """(body, headers, lease granted) of one poll."""
+    answer = {}
+
+    def start_response(status, headers):
+        answer.update(status=status, headers=headers)
+
+    jar = f"other=1; session={session}; __Secure-lease={lease}"
+    body = b"".join(clock({"PATH_INFO": path, "REQUEST_METHOD": "GET", "HTTP_COOKIE": jar}, start_response)).decode()
+    cookies = [value for name, value in answer["headers"] if name == "Set-Cookie"]
+    granted = re.match(r"__Secure-lease=([^;]+)", cookies[0]).group(1) if cookies else ""
+    return body, answer, granted
+
+
+def test_a_tick_shows_the_servers_time_last_and_nothing_else_like_it(clock):
+    body, answer, _ = tick(clock)
+    text = re.sub(r"<[^>]+>", "", body).strip()
+    assert text.endswith("2026年11月23日(月)14:05:33") or re.search(r"2026年11月23日\(月\)\s*14:05:33$", text)
+    assert len(re.findall(r"\d{1,2}:\d{2}", text)) == 1
+    assert 'hx-get="/certificates/cert1/clock/show1"' in body
+    assert "every 1s" in body
+    assert [name for name, _ in answer["headers"]] == [
+        "Content-Type",
+        "Content-Length",
+        "Cache-Control",
+        "X-Content-Type-Options",
+        "Content-Security-Policy",
+        "Set-Cookie",
+    ]
+
+
+def test_a_young_lease_is_honoured_without_asking(clock, time):
+    _, _, lease = tick(clock)
+    for _ in range(4):
+        time.pass_(1.2)
+        _, answer, granted = tick(clock, lease=lease)
+        assert answer["status"] == "200 OK"
+        assert not granted
+    assert clock.asked == 1
+
+
+def test_the_lease_is_a_cookie_for_this_clock_alone(clock):
+    _, answer, _ = tick(clock)
+    (cookie,) = [value for name, value in answer["headers"] if name == "Set-Cookie"]
+    assert cookie.endswith(f"; Path={PATH}; Max-Age=10; HttpOnly; SameSite=Strict; Secure")
+
+
+def test_from_the_sixth_second_on_it_is_renewed_at_a_random_moment(clock, time):
+    start, moments = time.moment, []
+    for _ in range(400):
+        time.moment = start
+        _, _, lease = tick(clock)
+        for second in range(1, 10):
+            time.moment = start + second
+            if tick(clock, lease=lease)[2]:
+                moments.append(second)
+                break
+    assert set(moments) == {5, 6, 7, 8, 9}
+    assert all(40 < moments.count(second) < 130 for second in range(5, 10))  # 80 each, if spread evenly
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"session": "another-cookie"},
+        {"path": "/certificates/cert2/clock/show1"},
+        {"path": "/certificates/cert1/clock/show2"},
+    ],
+)
+def test_a_lease_is_worth_nothing_elsewhere(clock, change):
+    _, _, lease = tick(clock)
+    clock.answer = False
+    body, _, _ = tick(clock, lease=lease, **change)
+    assert body == "flask"
+
+
+@pytest.mark.parametrize("forge", [lambda u, s: f"{int(u) + 1}.{s}", lambda u, s: f"{u}.{s[:-2]}xx", lambda u, s: f"{u}.", lambda u, s: s, lambda u, s: f"٣{u}.é"])
+def test_a_forged_lease_is_no_lease(clock, forge):
+    _, _, lease = tick(clock)
+    until, _, signature = lease.partition(".")
+    clock.answer = False
+    assert tick(clock, lease=forge(until, signature))[0] == "flask"
+
+
+def test_a_lease_is_exactly_ten_seconds_long(clock, time):
+    _, _, lease = tick(clock)
+    clock.answer = False
+    time.pass_(LEASE / 1000)
+    assert tick(clock, lease=lease)[0] == "flask"
+
+
+def test_a_lease_from_a_clock_that_was_ahead_is_asked_about(clock, time):
+    _, _, lease = tick(clock)
+    time.pass_(-1)
+    tick(clock, lease=lease)
+    assert clock.asked == 2
+
+
+def test_a_lease_does_not_outlast_midnight_in_tokyo(clock, time):
+    time.moment = dt.datetime(2026, 11, 23, 23, 59, 58, tzinfo=models.JST).timestamp()
+    _, _, lease = tick(clock)
+    time.pass_(1)
+    assert "23:59:59" in tick(clock, lease=lease)[0]
+    assert clock.asked == 1
+    clock.answer = False
+    time.pass_(1)
+    assert tick(clock, lease=lease)[0] == "flask"
+
+
+def test_a_key_that_was_changed_leaves_leases_alone(clock, time):
+    _, _, lease = tick(clock)
+    other = Asked(clock.flask, Keys("b" * 32, ["a" * 32]), "session", str, secure=True, guardian_age=18, now=time)
+    tick(other, lease=lease)
+    assert other.asked == 0
+
+
+def test_a_database_that_is_away_ends_nothing_while_the_lease_runs(clock, time):
+    _, _, lease = tick(clock)
+    clock.answer = OperationalError("away")
+    time.pass_(9.5)
+    assert "14:05:42" in tick(clock, lease=lease)[0]
+    time.pass_(1)
+    assert tick(clock, lease=lease)[1]["status"] == "503 Service Unavailable"
+
+
+@pytest.mark.parametrize("path", ["/certificates/cert1", "/", "/certificates/a/b/c", "/certificates/a/clock/b/c", "/x/y/clock/z"])
+def test_everything_else_goes_to_flask(clock, path):
+    assert tick(clock, path=path)[0] == "flask"
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        (dt.datetime(2026, 12, 31, 23, 59, 59, tzinfo=models.JST), "2026年12月31日(木)"),
+        (dt.datetime(2027, 1, 1, 0, 0, 0, tzinfo=models.JST), "2027年1月1日(金)"),
+    ],
+)
+def test_the_date_turns_with_the_year(clock, time, at, shown):
+    time.moment = at.timestamp()
+    assert f"{shown}" in tick(clock)[0]
+    assert f"{at:%H:%M:%S}" in tick(clock)[0]
+
+
+def test_the_first_cookie_of_a_name_counts():
+    assert clock_module.cookie({"HTTP_COOKIE": "a=1; session=x=y; session=z"}, "session") == "x=y"
+    assert clock_module.cookie({}, "session") == ""

@@ -1,0 +1,142 @@
+"""One's own account: change of password and address, where one is logged in, which phones are trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+import accounts
+import limits
+from codes import TooManyCodes, send_code, take_code
+from models import Display, Session, Trust
+from views import form_page, kakunin, new_form, now, refused, say
+from views.login import code_page, held, hold, wrong_code
+from views.welcome import EMAIL_FAULT, PASSWORD_FAULTS
+
+pages = Blueprint("account", __name__, url_prefix="/account")
+
+WRONG_PASSWORD = "今のパスワードが違います。もう一度入力してください。"  # noqa: S105 - a sentence
+
+
+@pages.get("")
+def settings() -> ResponseReturnValue:
+    """Where one is logged in, the trusted phones, and when one's own certificate was shown, by oneself."""
+    account, moment = current_user.account, now()
+    running = Session.select().where(Session.account == account.member_id, Session.ended_at.is_null())
+    sessions = [
+        {"device": s.device, "seen_at": s.seen_at, "here": s.id == current_user.id}
+        for s in running.order_by(Session.seen_at.desc())
+        if s.runs_at(moment)
+    ]
+    trusted = Trust.select().where(Trust.account == account.member_id, Trust.expires_at > moment)
+    trusts = [
+        {
+            "id": t.id,
+            "device": t.device,
+            "created_at": t.created_at,
+            "expires_at": t.expires_at,
+            "here": t.id == current_user.trust_id,
+        }
+        for t in trusted.order_by(Trust.created_at.desc())
+    ]
+    own = Display.member == account.member_id, Display.viewer == account.member_id
+    shown = Display.select().where(*own).order_by(Display.started_at.desc()).limit(10)
+    return render_template(
+        "account/settings.html",
+        email_mask=accounts.mask(account.email or ""),
+        sessions=sessions,
+        trusts=trusts,
+        displays=[{"at": display.started_at, "by": "ご本人"} for display in shown],
+    )
+
+
+def confirmed(template: str, form: dict[str, Any]) -> ResponseReturnValue | None:
+    """The password asked for again: None where it is right, else the answer."""
+    keys, account = kakunin().keys, current_user.account
+    limit = (limits.PASSWORD_OF_PHONE, current_user.id)
+    try:
+        limits.check(keys, now(), limit)
+    except limits.Refused as refusal:
+        return refused(template, form, refusal.until)
+    if accounts.authenticate(account, request.form.get("password", ""), keys):
+        return None
+    limits.count(keys, now(), limit)
+    form["errors"]["password"] = WRONG_PASSWORD
+    return form_page(template, form)
+
+
+@pages.route("/password", methods=["GET", "POST"])
+def password() -> ResponseReturnValue:
+    """A new password ends every session and every trust, this one too."""
+    form = new_form()
+    if request.method == "GET":
+        return render_template("account/password.html", form=form)
+    if wrong := confirmed("account/password.html", form):
+        return wrong
+    new = request.form.get("new-password", "")
+    if fault := accounts.password_fault(new, current_user.account):
+        form["errors"]["new-password"] = PASSWORD_FAULTS[fault]
+        return form_page("account/password.html", form)
+    accounts.set_password(current_user.account, new, now(), "password.changed")
+    kakunin().mailer.ring()
+    session.clear()
+    say("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。")
+    return redirect(url_for("login.login"), 303)
+
+
+@pages.route("/email", methods=["GET", "POST"])
+def email() -> ResponseReturnValue:
+    """A new address counts when its code comes back. The answer is the same where it belongs to somebody else."""
+    form = new_form("email")
+    if request.method == "GET":
+        return render_template("account/email.html", form=form)
+    if wrong := confirmed("account/email.html", form):
+        return wrong
+    new = accounts.clean_email(form["values"]["email"])
+    if new is None:
+        form["errors"]["email"] = EMAIL_FAULT
+        return form_page("account/email.html", form)
+    decoy = accounts.email_owner(new, current_user.account) is not None
+    try:
+        hold(send_code(current_user.account, "email", now(), email=new, decoy=decoy))
+    except TooManyCodes as error:
+        return refused("account/email.html", form, error.until)
+    return redirect(url_for("account.email_code"), 303)
+
+
+@pages.route("/email/code", methods=["GET", "POST"])
+def email_code() -> ResponseReturnValue:
+    challenge = held("email")
+    if challenge is None or challenge.account_id != current_user.account_id:
+        return redirect(url_for("account.email"), 303)
+    form = new_form()
+    if request.method == "GET":
+        return code_page(challenge, "account/email_code.html", form)
+    right = take_code(challenge, request.form.get("code", ""), kakunin().keys, now())
+    if not right or not accounts.finish_email(challenge, now()):
+        return wrong_code(challenge, "account/email_code.html", form)
+    session.pop("challenge", None)
+    kakunin().mailer.ring()
+    say("メールアドレスを変えました。")
+    return redirect(url_for("account.settings"), 303)
+
+
+@pages.post("/sessions/end")
+def end_others() -> ResponseReturnValue:
+    """End every other session of this account with one tap."""
+    others = Session.account == current_user.account_id, Session.id != current_user.id, Session.ended_at.is_null()
+    Session.update(ended_at=int(now())).where(*others).execute()
+    accounts.note(now(), "sessions.ended", current_user.account_id)
+    say("ほかの端末を、すべてログアウトしました。")
+    return redirect(url_for("account.settings"), 303)
+
+
+@pages.post("/trusts/remove")
+def remove_trust() -> ResponseReturnValue:
+    """Trust a phone no longer. Its sessions end with it."""
+    accounts.remove_trust(current_user.account, request.form.get("trust", "")[:64], now())
+    say("その端末では、次からメールの数字も必要になります。")
+    return redirect(url_for("account.settings"), 303)

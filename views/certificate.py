@@ -1,0 +1,82 @@
+"""The live certificate, and what its clock is told when the tick in front of Flask was refused."""
+
+from __future__ import annotations
+
+import secrets
+
+import segno
+from flask import Blueprint, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from markupsafe import Markup
+
+from clock import cookie
+from mailer import insurer_of
+from models import DEPENDENT, DISPLAY_LIFE, SUBSCRIBER, Display, Member, RosterImport, today
+from views import kakunin, now
+
+pages = Blueprint("certificate", __name__, url_prefix="/certificates")
+
+
+@pages.get("/<public_id>")
+def show(public_id: str) -> ResponseReturnValue:
+    """The page whose clock ticks. Its opening is recorded; what this login may not show does not exist."""
+    me, moment, day = current_user.account.member, now(), today(now())
+    member = Member.get_or_none(Member.public_id == public_id)
+    if member is None or not me.may_show(member, day, current_app.config["GUARDIAN_AGE"]):
+        abort(404)
+    if member.state_on(day) != "valid":
+        return redirect(url_for("home.home"), 303)
+    display = Display.create(
+        id=secrets.token_urlsafe(16), session=current_user.id, viewer=me, member=member, started_at=int(moment)
+    )
+    clock = kakunin().clock
+    path = url_for("certificate.clock", public_id=public_id, display_id=display.id)
+    imported = RosterImport.select(RosterImport.at).order_by(RosterImport.id.desc()).first()
+    response = make_response(
+        render_template(
+            "certificate/certificate.html",
+            member=member,
+            subscriber_name=_subscriber_name(member),
+            insurer=insurer_of(current_app.config, member),
+            imported_on=today(imported.at) if imported else None,
+            clock=Markup(clock.fragment(path, moment).decode()),  # noqa: S704 - made of our own address and the time
+            qr_svg=_qr(url_for("login.login", _external=True)),
+        )
+    )
+    raw = cookie(request.environ, clock.session_cookie)
+    response.headers.add("Set-Cookie", clock.grant(raw, path, moment))
+    return response
+
+
+def _subscriber_name(member: Member) -> str | None:
+    """A dependent's certificate names the subscriber (47条3項)."""
+    if member.relation != DEPENDENT:
+        return None
+    head = Member.household == member.household, Member.relation == SUBSCRIBER
+    return Member.select(Member.name).where(*head).scalar()
+
+
+def _qr(address: str) -> Markup:
+    return Markup(segno.make(address).svg_inline(scale=4, svgclass=None, lineclass=None))  # noqa: S704 - segno's own SVG
+
+
+@pages.get("/<public_id>/clock/<display_id>")
+def clock(public_id: str, display_id: str) -> ResponseReturnValue:
+    """The tick was refused. Everything is checked again; then one sentence for every cause, and no trigger."""
+    front, moment, path = kakunin().clock, now(), request.path
+    raw = cookie(request.environ, front.session_cookie)
+    if front.live(public_id, display_id, raw, moment):
+        response = make_response(front.fragment(path, moment))
+        response.headers.add("Set-Cookie", front.grant(raw, path, moment))
+        return response
+    again = None
+    mine = Display.id == display_id, Display.session == getattr(current_user, "id", "")
+    display = Display.select(Display, Member).join(Member, on=Display.member).where(*mine).first()
+    if display is not None and moment >= display.started_at + DISPLAY_LIFE:
+        me, day = current_user.account.member, today(moment)
+        if display.member.state_on(day) == "valid" and me.may_show(display.member, day, current_app.config["GUARDIAN_AGE"]):
+            again = url_for("certificate.show", public_id=public_id)
+    response = make_response(render_template("certificate/_ended.html", again_url=again))
+    response.headers.add("Set-Cookie", front.clear(path))
+    return response

@@ -1,0 +1,68 @@
+"""The forgotten password: a link by mail, good once for 30 minutes, that starts no session."""
+
+from __future__ import annotations
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+import accounts
+import limits
+from codes import fold
+from views import address, form_page, kakunin, new_form, now, refused, say
+from views.welcome import PASSWORD_FAULTS
+
+pages = Blueprint("password", __name__, url_prefix="/password")
+
+
+@pages.route("/forgot", methods=["GET", "POST"])
+def forgot() -> ResponseReturnValue:
+    """Always the same answer, and the same work: a mail is queued even where it will say nothing to anybody."""
+    form = new_form("username", "email")
+    if request.method == "GET":
+        return render_template("password/forgot.html", form=form)
+    keys, login_id = kakunin().keys, form["values"]["username"]
+    counted = [(limits.RESET_MAIL, fold(login_id)[:64]), (limits.RESET_MAIL_OF_ADDRESS, address())]
+    try:
+        limits.check(keys, now(), *counted)
+    except limits.Refused as refusal:
+        return refused("password/forgot.html", form, refusal.until)
+    email = accounts.clean_email(form["values"]["email"])
+    if email is None or not login_id.strip():
+        form["message"] = "ログインIDと、登録したメールアドレスの両方を入力してください。"
+        return form_page("password/forgot.html", form)
+    limits.count(keys, now(), *counted)
+    account = accounts.find(login_id)
+    known = account is not None and account.password_hash and account.email_key == accounts.email_key(email)
+    accounts.queue("reset" if known else "nothing", account if known else None, account.email if known else "", now())
+    accounts.note(now(), "reset.asked", None, account.member_id if account else None)
+    kakunin().mailer.ring()
+    return render_template("password/sent.html")
+
+
+@pages.route("/reset/<token>", methods=["GET", "POST"])
+def reset(token: str) -> ResponseReturnValue:
+    """Nothing changes until the form is sent: mail scanners open links."""
+    keys = kakunin().keys
+    account = accounts.read_reset_token(token, keys)
+    if account is None:
+        return render_template("password/expired.html"), 410
+    form = new_form("bday")
+    if request.method == "GET":
+        return render_template("password/reset.html", form=form)
+    limit = (limits.BIRTH_DATE, str(account.member_id))
+    try:
+        limits.check(keys, now(), limit)
+    except limits.Refused as refusal:
+        return refused("password/reset.html", form, refusal.until)
+    password = request.form.get("new-password", "")
+    if accounts.parse_birth(form["values"]["bday"]) != account.member.birth_date:
+        limits.count(keys, now(), limit)
+        form["errors"]["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
+    if fault := accounts.password_fault(password, account):
+        form["errors"]["new-password"] = PASSWORD_FAULTS[fault]
+    if form["errors"]:
+        return form_page("password/reset.html", form)
+    accounts.set_password(account, password, now(), "password.reset")
+    kakunin().mailer.ring()
+    say("新しいパスワードになりました。ログインしてください。")
+    return redirect(url_for("login.login"), 303)

@@ -1,0 +1,83 @@
+"""First use, with the letter's temporary password: birth date, own password, own e-mail address, then the code."""
+
+from __future__ import annotations
+
+from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+import accounts
+import limits
+from codes import TooManyCodes, send_code, take_code
+from models import Account, Member
+from views import form_page, kakunin, new_form, now, refused
+from views.login import begin, code_page, held, hold, wrong_code
+
+pages = Blueprint("welcome", __name__)
+
+LASTS = 60 * 60
+"""Seconds from the temporary password to the sent form."""
+PASSWORD_FAULTS = {
+    "short": "パスワードは、10文字以上にしてください。",
+    "long": "パスワードは、128文字以内の文字だけで入力してください。",
+    "weak": "このパスワードは、ほかの人に見破られやすいため使えません。お名前・生年月日・IDや、よくある言葉は避けてください。",
+}
+EMAIL_FAULT = "メールアドレスの形が正しくありません。もう一度ご確認ください。例 hanako@example.jp"
+
+
+def newcomer() -> Account | None:
+    """Who came with a temporary password, while it is still theirs."""
+    member, mark, since = session.get("welcome") or (0, "", 0)
+    account = Account.select(Account, Member).join(Member).where(Account.member == member).first()
+    if account is None or not account.temporary_hash or now() > since + LASTS:
+        return None
+    return account if account.temporary_hash.startswith(mark) else None
+
+
+@pages.route("/welcome", methods=["GET", "POST"])
+def details() -> ResponseReturnValue:
+    """One form. What is sent counts only when the code that goes to the address comes back."""
+    account = newcomer()
+    if account is None:
+        return redirect(url_for("login.login", ended=1 if "welcome" in session else None), 303)
+    form = new_form("bday", "email")
+    domain = current_app.config["MAIL_FROM"].rpartition("@")[2]
+    if request.method == "GET":
+        return render_template("welcome/details.html", form=form, mail_domain=domain)
+    keys, password = kakunin().keys, request.form.get("new-password", "")
+    limit = (limits.BIRTH_DATE, str(account.member_id))
+    try:
+        limits.check(keys, now(), limit)
+    except limits.Refused as refusal:
+        return refused("welcome/details.html", form, refusal.until, mail_domain=domain)
+    email = accounts.clean_email(form["values"]["email"])
+    if accounts.parse_birth(form["values"]["bday"]) != account.member.birth_date:
+        limits.count(keys, now(), limit)
+        form["errors"]["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
+    if fault := accounts.password_fault(password, account):
+        form["errors"]["new-password"] = PASSWORD_FAULTS[fault]
+    if email is None:
+        form["errors"]["email"] = EMAIL_FAULT
+    if form["errors"] or email is None:
+        return form_page("welcome/details.html", form, mail_domain=domain)
+    decoy = accounts.email_owner(email, account) is not None
+    hashed = accounts.hash_password(password)
+    try:
+        hold(send_code(account, "register", now(), email=email, password_hash=hashed, decoy=decoy))
+    except TooManyCodes as error:
+        return refused("welcome/details.html", form, error.until, mail_domain=domain)
+    return redirect(url_for("welcome.code"), 303)
+
+
+@pages.route("/welcome/code", methods=["GET", "POST"])
+def code() -> ResponseReturnValue:
+    """The digits finish the registration and start a session."""
+    challenge = held("register")
+    if challenge is None or newcomer() is None:
+        return redirect(url_for("login.login"), 303)
+    form = new_form()
+    if request.method == "GET":
+        return code_page(challenge, "welcome/code.html", form)
+    right = take_code(challenge, request.form.get("code", ""), kakunin().keys, now())
+    if right and accounts.finish_registration(challenge, now()):
+        return begin(challenge.account)
+    return wrong_code(challenge, "welcome/code.html", form)
