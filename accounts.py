@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 import unicodedata
-from typing import Iterable
+from collections.abc import Iterable
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -17,6 +17,7 @@ from peewee import IntegrityError
 from zxcvbn import zxcvbn
 
 from codes import Keys, fold
+from eras import BadDate, parse_date
 from models import Account, Audit, Challenge, Mail, Member, Session, Trust, transaction
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # OWASP's first choice for argon2id
@@ -41,7 +42,9 @@ def clean_email(typed: str) -> str | None:
     The letters are ASCII: a look-alike from another script would name a different mailbox.
     """
     text = re.sub(r"\s", "", unicodedata.normalize("NFKC", typed))
-    fits = re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63})", text)
+    fits = re.fullmatch(
+        r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63})", text
+    )
     return text if fits and len(text) <= 254 and not text.startswith("-") else None
 
 
@@ -58,15 +61,41 @@ def password_fault(password: str, account: Account) -> str | None:
         return "long"
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in password):
         return "long"
-    member, born = account.member, account.member.birth_date
-    own = [account.login_id, fold(member.name), fold(member.kana), member.number, (account.email or "").partition("@")[0]]
-    own += [born.strftime(form) for form in ("%Y%m%d", "%y%m%d", "%Y-%m-%d", "%d%m%Y")]
+    own = _own_words(account)
     rest = fold(password)
-    for word in sorted((fold(w) for w in own if len(w) >= 4), key=len, reverse=True):
+    for word in sorted(own, key=len, reverse=True):
         rest = rest.replace(word, "")
     if len(rest) < 4:
         return "weak"
-    return "weak" if zxcvbn(password[:72], user_inputs=[w for w in own if w])["guesses"] < GUESSES_MIN else None
+    return "weak" if zxcvbn(password[:72], user_inputs=sorted(own))["guesses"] < GUESSES_MIN else None
+
+
+def _own_words(account: Account) -> set[str]:
+    """What others know of this person, as it could stand in a password: ID, names in every writing, days, address."""
+    member, born = account.member, account.member.birth_date
+    names = [part for text in (member.name, member.kana) for part in re.split(r"\s+", text)]
+    words = [account.login_id, account.login_id[1:], member.number, (account.email or "").partition("@")[0], *names]
+    words += [born.strftime(form) for form in ("%Y%m%d", "%y%m%d", "%m%d%Y", "%d%m%Y", "%Y", "%m%d")]
+    words += [writing for name in names for writing in _romaji(name)]
+    return {fold(word) for word in words if len(word) >= 3}
+
+
+_HEPBURN = [pair.split() for pair in ("HU FU", "SY SH", "TY CH", "ZY J", "SI SHI", "TI CHI", "TU TSU", "ZI JI")]
+
+
+def _romaji(kana: str) -> list[str]:
+    """A katakana name in Latin letters, by Kunrei, which is how Unicode names the letters, and by Hepburn."""
+    letters = [unicodedata.name(letter, "").rpartition(" ")[::2] for letter in unicodedata.normalize("NFKC", kana)]
+    text = ""
+    for kind, sound in letters:
+        if not kind.startswith("KATAKANA LETTER"):
+            continue
+        small_y = kind.endswith("SMALL") and sound.startswith("Y")
+        text = text[:-1] + sound if small_y else text + ("" if kind.endswith("SMALL") else sound)
+    hepburn = text
+    for kunrei, other in _HEPBURN:
+        hepburn = hepburn.replace(kunrei, other)
+    return [text, hepburn] if text else []
 
 
 def hash_password(password: str) -> str:
@@ -106,11 +135,9 @@ def authenticate(account: Account | None, password: str, keys: Keys) -> bool:
 
 def parse_birth(typed: str) -> dt.date | None:
     """A day as people type it, in every form of the roster."""
-    from roster import parse_date
-
     try:
         return parse_date(typed)
-    except ValueError:
+    except BadDate:
         return None
 
 

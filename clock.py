@@ -145,7 +145,9 @@ class Clock:
         return self._head + path.encode() + kept[1]
 
     def _unavailable(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        start_response("503 Service Unavailable", [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")])
+        start_response(
+            "503 Service Unavailable", [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")]
+        )
         return [b""]
 
 

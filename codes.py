@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 import unicodedata
-from typing import Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import pyotp
 from itsdangerous import Signer, URLSafeTimedSerializer
@@ -42,7 +42,7 @@ def fold(text: str) -> str:
 def grouped(text: str) -> str:
     """An ID or a temporary password as it is printed: a letter first and hyphens between, so that Excel leaves it alone."""
     cut = {10: (1, 4, 7), 14: (5, 9)}.get(len(text), ())
-    return "-".join(text[a:b] for a, b in zip((0, *cut), (*cut, len(text))))
+    return "-".join(text[a:b] for a, b in zip((0, *cut), (*cut, len(text)), strict=True))
 
 
 def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str]:
@@ -118,7 +118,13 @@ class Keys:
 
 
 def send_code(
-    account: Account, purpose: str, now: float, *, email: str | None = None, password_hash: str | None = None, decoy: bool = False
+    account: Account,
+    purpose: str,
+    now: float,
+    *,
+    email: str | None = None,
+    password_hash: str | None = None,
+    decoy: bool = False,
 ) -> Challenge:
     """Make a new challenge for this member, void the ones before it, and queue its mail.
 

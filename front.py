@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -88,13 +89,9 @@ def own_addresses() -> set[str]:
     """The names and addresses under which this machine is reached on its own network."""
     found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+        with contextlib.suppress(OSError):
             probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
             found.add(probe.getsockname()[0])
-        except OSError:
-            pass
-    try:
+    with contextlib.suppress(OSError):
         found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
-    except OSError:
-        pass
     return found

@@ -6,6 +6,7 @@ another. Addresses are emptied once a mail is gone.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import logging
 import queue
@@ -119,10 +120,8 @@ class Mailer:
     def _work(self) -> None:
         transport = Transport(self.config["MAIL_URL"])
         while True:
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=5)
-            except queue.Empty:
-                pass
             try:
                 with database.connection_context():
                     self.drain(transport)
@@ -182,7 +181,9 @@ class Mailer:
             account = Account.get_or_none(Account.member == mail.account_id)
             if account is None:
                 return None
-            values["link"] = f"{self.config['BASE_URL'].rstrip('/')}/password/reset/{accounts.reset_token(account, self.keys)}"
+            values["link"] = (
+                f"{self.config['BASE_URL'].rstrip('/')}/password/reset/{accounts.reset_token(account, self.keys)}"
+            )
         return self.compose(f"mail/{mail.kind}.txt", mail.address, values)
 
     def compose(self, template: str, to: str, values: dict[str, Any]) -> EmailMessage:
@@ -211,7 +212,12 @@ def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, str]:
 def send_test(config: dict[str, Any], address: str) -> None:
     """Send one mail at once, to see that the settings are right. Raises OSError or smtplib.SMTPException."""
     transport = Transport(config["MAIL_URL"])
-    mailer = Mailer(config, None, lambda _template, _values: "Kakunin\n\nこのメールが届けば、メールの設定は正しくできています。", time.time)
+    mailer = Mailer(
+        config,
+        None,
+        lambda _template, _values: "Kakunin\n\nこのメールが届けば、メールの設定は正しくできています。",
+        time.time,
+    )
     try:
         transport.send(mailer.compose("", address, {"insurer": insurer_of(config, None)}))
     finally:

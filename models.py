@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from peewee import (
     BigIntegerField,
@@ -70,9 +71,12 @@ def connect(url: str) -> None:
 def transaction() -> Iterator[None]:
     """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
     sqlite = "sqlite" in type(database.obj).__name__.lower()
-    with database.connection_context() if database.is_closed() else contextlib.nullcontext():
-        with database.atomic("IMMEDIATE") if sqlite and not database.in_transaction() else database.atomic():
-            yield
+    at_once = sqlite and not database.in_transaction()
+    with (
+        database.connection_context() if database.is_closed() else contextlib.nullcontext(),
+        database.atomic("IMMEDIATE") if at_once else database.atomic(),
+    ):
+        yield
 
 
 def birthday(born: dt.date, age: int) -> dt.date:
@@ -84,6 +88,8 @@ def birthday(born: dt.date, age: int) -> dt.date:
 
 
 class Table(Model):
+    id: Any
+
     class Meta:
         database = database
         legacy_table_names = False
@@ -147,6 +153,11 @@ class Member(Table):
         """The first day the certificate counts: issued and qualified."""
         return max(self.qualified_on, self.issued_on or self.qualified_on)
 
+    @property
+    def last_covered(self) -> dt.date | None:
+        """The last day of the eligibility, where its end is known: the day before that of loss."""
+        return self.lost_on - dt.timedelta(days=1) if self.lost_on else None
+
     def covered_on(self, day: dt.date) -> bool:
         """Whether the eligibility runs on that day. The day of loss itself is already outside."""
         return self.qualified_on <= day and (self.lost_on is None or day < self.lost_on)
@@ -188,6 +199,7 @@ class Member(Table):
 class Account(Table):
     """The login of a member. There is none for a withheld person."""
 
+    member_id: Any
     member = ForeignKeyField(Member, primary_key=True, backref="accounts", on_delete="CASCADE")
     login_id = CharField(unique=True)
     temporary_hash = CharField(null=True)  # keyed hash of the letter's password, until the registration is finished
@@ -210,6 +222,8 @@ class Trust(Table):
 class Session(Table):
     """A login on one browser. It, not the cookie, says whether somebody is logged in."""
 
+    account_id: Any
+    trust_id: Any
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="sessions", on_delete="CASCADE")
     trust = ForeignKeyField(Trust, null=True, backref="sessions", on_delete="SET NULL")
@@ -234,6 +248,7 @@ class Session(Table):
 class Challenge(Table):
     """A one-time code on its way: what it proves, and what to do once it is proven. The code itself is not stored."""
 
+    account_id: Any
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="challenges", on_delete="CASCADE")
     purpose = CharField(max_length=8)  # login, register, email
@@ -248,6 +263,8 @@ class Challenge(Table):
 class Mail(Table):
     """A mail to be sent, without its text, which is made when it goes out. The address is emptied once it is gone."""
 
+    account_id: Any
+    challenge_id: Any
     kind = CharField(max_length=16)
     account = ForeignKeyField(Account, null=True, on_delete="CASCADE")
     challenge = ForeignKeyField(Challenge, null=True, backref="mails", on_delete="CASCADE")
@@ -303,8 +320,20 @@ class RosterImport(Table):
 TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
 
 _Viewer = Member.alias("viewer")
-_SHOWN = "id household relation birth_date qualified_on lost_on delivery issued_on expires_on withheld shows_children".split()
-_RUNS = "trusted created_at seen_at ended_at".split()
+_SHOWN = [
+    "id",
+    "household",
+    "relation",
+    "birth_date",
+    "qualified_on",
+    "lost_on",
+    "delivery",
+    "issued_on",
+    "expires_on",
+    "withheld",
+    "shows_children",
+]
+_RUNS = ["trusted", "created_at", "seen_at", "ended_at"]
 _LIVE_COLUMNS = [
     Display.started_at,
     *(getattr(Session, name) for name in _RUNS),

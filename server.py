@@ -25,7 +25,12 @@ from front import own_addresses
 
 DEMO = settings.INSTANCE / "demo"
 OUTBOX = settings.INSTANCE / "outbox"
-INSURER = {"name": "かくにん健康保険組合", "address": "東京都千代田区架空町1-2-3", "phone": "03-0000-1234", "hours": "平日9時から17時"}
+INSURER = {
+    "name": "かくにん健康保険組合",
+    "address": "東京都千代田区架空町1-2-3",
+    "phone": "03-0000-1234",
+    "hours": "平日9時から17時",
+}
 
 
 def register(app: Flask) -> None:
@@ -40,7 +45,7 @@ def serve() -> None:
     start(os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000"))
 
 
-def start(host: str, port: str) -> NoReturn:
+def start(host: str, port: str, target: str = "app:serve") -> NoReturn:
     """Become granian, with as many open files as this machine allows: each phone holds one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -50,7 +55,7 @@ def start(host: str, port: str) -> NoReturn:
     os.execv(  # noqa: S606 - our own server, no shell
         granian,
         [
-            *(str(granian), "--interface", "wsgi", "--factory", "app:serve", "--http", "1", "--no-ws"),
+            *(str(granian), "--interface", "wsgi", "--factory", target, "--http", "1", "--no-ws"),
             *("--host", host, "--port", port, "--workers", str(options["WORKERS"])),
             *("--blocking-threads", str(options["THREADS"]), "--backlog", str(options["BACKLOG"])),
             *("--backpressure", str(options["BACKPRESSURE"]), "--http1-buffer-size", "65536"),

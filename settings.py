@@ -24,7 +24,9 @@ class Setting(NamedTuple):
 SETTINGS = {
     "SECRET_KEY": Setting(str, "", "signs everything; 32 characters or more"),
     "SECRET_KEY_FALLBACKS": Setting(list, [], "JSON list of earlier keys, newest first"),
-    "DATABASE_URL": Setting(str, f"sqlite:///{INSTANCE}/kakunin.db", "sqlite:///FILE or postgresql://user:password@host/name"),
+    "DATABASE_URL": Setting(
+        str, f"sqlite:///{INSTANCE}/kakunin.db", "sqlite:///FILE or postgresql://user:password@host/name"
+    ),
     "MAIL_URL": Setting(str, "", "smtp://user:password@host:port, ?starttls=1, or smtps://…"),
     "MAIL_FROM": Setting(str, "", "the address that mails come from"),
     "BASE_URL": Setting(str, "", "the address that members type, https://…"),
@@ -66,13 +68,13 @@ def _read(name: str, setting: Setting, text: str | None) -> Any:
     if setting.kind is str:
         return text
     try:
-        value = json.loads(text)
+        value: Any = json.loads(text)
     except ValueError:
         value = None
-    if type(value) is not setting.kind or (setting.kind is int and value < 0):
+    if type(value) is not setting.kind or (isinstance(value, int) and value < 0):
         what = {int: "a whole number of 0 or more", list: "a JSON list", dict: "a JSON object"}[setting.kind]
         raise BadSetting(f"KAKUNIN_{name} must be {what}.")
-    if setting.kind is list and not all(isinstance(item, str) and len(item) >= 32 for item in value):
+    if isinstance(value, list) and not all(isinstance(item, str) and len(item) >= 32 for item in value):
         raise BadSetting(f"KAKUNIN_{name} must be a list of texts of 32 characters or more.")
     return value
 
@@ -81,7 +83,10 @@ def check_serving(config: dict[str, Any]) -> None:
     """What the server refuses to start without. Raises BadSetting with a sentence."""
     base = urlsplit(config["BASE_URL"])
     needs = [
-        (len(config["SECRET_KEY"]) >= 32, "KAKUNIN_SECRET_KEY must have 32 characters or more: openssl rand -hex 32 makes one."),
+        (
+            len(config["SECRET_KEY"]) >= 32,
+            "KAKUNIN_SECRET_KEY must have 32 characters or more: openssl rand -hex 32 makes one.",
+        ),
         (len(set(config["SECRET_KEY"])) >= 8, "KAKUNIN_SECRET_KEY is too simple: openssl rand -hex 32 makes a good one."),
         (bool(config["INSURERS"]), "KAKUNIN_INSURERS must name at least one insurer, or no certificate can be shown."),
         (bool(config["MAIL_URL"]), "KAKUNIN_MAIL_URL is missing: without mail nobody can log in."),

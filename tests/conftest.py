@@ -67,13 +67,15 @@ def imported(tmp_path_factory):
         settings_for(patch, folder)
         from app import create_app
 
-        runner = create_app().test_cli_runner()
-        done = runner.invoke(args=["db", "upgrade"])
-        assert done.exit_code == 0, done.output
-        done = runner.invoke(
-            args=["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", str(folder / "letters.csv")]
-        )
-        assert done.exit_code == 0, done.output
+        app = create_app()
+        letters = str(folder / "letters.csv")
+        with app.app_context():
+            for arguments in (
+                ["db", "upgrade"],
+                ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", letters],
+            ):
+                done = app.test_cli_runner().invoke(args=arguments)
+                assert done.exit_code == 0, done.output
         models.database.close_all()
     return folder
 

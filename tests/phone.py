@@ -39,7 +39,9 @@ class Page(HTMLParser):
         if "id" in attributes:
             self._ids[attributes["id"]] += 1
         if tag == "form":
-            self.forms.append({"action": attributes.get("action", ""), "method": attributes.get("method", "get"), "fields": {}})
+            self.forms.append(
+                {"action": attributes.get("action", ""), "method": attributes.get("method", "get"), "fields": {}}
+            )
         if tag in ("input", "select", "textarea") and self.forms and attributes.get("name"):
             if attributes.get("type") not in ("radio", "checkbox") or "checked" in attributes:
                 self.forms[-1]["fields"][attributes["name"]] = attributes.get("value", "")

@@ -116,7 +116,16 @@ def test_a_lease_is_worth_nothing_elsewhere(clock, change):
     assert body == "flask"
 
 
-@pytest.mark.parametrize("forge", [lambda u, s: f"{int(u) + 1}.{s}", lambda u, s: f"{u}.{s[:-2]}xx", lambda u, s: f"{u}.", lambda u, s: s, lambda u, s: f"٣{u}.é"])
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda u, s: f"{int(u) + 1}.{s}",
+        lambda u, s: f"{u}.{s[:-2]}xx",
+        lambda u, s: f"{u}.",
+        lambda u, s: s,
+        lambda u, s: f"٣{u}.é",
+    ],
+)
 def test_a_forged_lease_is_no_lease(clock, forge):
     _, _, lease = tick(clock)
     until, _, signature = lease.partition(".")
@@ -165,7 +174,9 @@ def test_a_database_that_is_away_ends_nothing_while_the_lease_runs(clock, time):
     assert tick(clock, lease=lease)[1]["status"] == "503 Service Unavailable"
 
 
-@pytest.mark.parametrize("path", ["/certificates/cert1", "/", "/certificates/a/b/c", "/certificates/a/clock/b/c", "/x/y/clock/z"])
+@pytest.mark.parametrize(
+    "path", ["/certificates/cert1", "/", "/certificates/a/b/c", "/certificates/a/clock/b/c", "/x/y/clock/z"]
+)
 def test_everything_else_goes_to_flask(clock, path):
     assert tick(clock, path=path)[0] == "flask"
 

@@ -6,6 +6,7 @@ An endpoint is private unless it is in PUBLIC.
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Flask, abort, current_app, flash, make_response, redirect, render_template, request, session, url_for
@@ -17,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 import assets
 from clock import WEEKDAYS
+from eras import in_words
 from mailer import insurer_of
 from models import JST, SEEN_EVERY, Account, Member, Session, database
 
@@ -34,7 +36,6 @@ PUBLIC = {
     "home.staff",
     "home.healthz",
 }
-ERAS = ((dt.date(2019, 5, 1), "令和"), (dt.date(1989, 1, 8), "平成"), (dt.date(1926, 12, 25), "昭和"), (dt.date(1912, 7, 30), "大正"), (dt.date(1, 1, 1), "明治"))
 SENTENCES = {
     400: "送られた内容を読めませんでした。前の画面にもどって、もう一度お試しください。",
     403: "この画面からは送れませんでした。ホームを開きなおして、もう一度お試しください。",
@@ -54,20 +55,28 @@ def now() -> float:
     return kakunin().now()
 
 
-def form_page(template: str, form: dict[str, Any], status: int = 422, **context: Any) -> ResponseReturnValue:
+def form_page(template: str, form: Form, status: int = 422, **context: Any) -> ResponseReturnValue:
     """A form again, with what is wrong with it."""
     return render_template(template, form=form, **context), status
 
 
-def new_form(*names: str) -> dict[str, Any]:
+@dataclass
+class Form:
     """The form as templates take it: what was typed (never a password), what is wrong with each field, and a sentence."""
-    typed = {name: request.form.get(name, "") for name in names}
-    return {"values": typed, "errors": {}, "message": None}
+
+    values: dict[str, str]
+    errors: dict[str, str] = field(default_factory=dict)
+    message: str | None = None
 
 
-def refused(template: str, form: dict[str, Any], until: float, **context: Any) -> ResponseReturnValue:
+def new_form(*names: str) -> Form:
+    """The form with what was typed into these fields."""
+    return Form({name: request.form.get(name, "") for name in names})
+
+
+def refused(template: str, form: Form, until: float, **context: Any) -> ResponseReturnValue:
     """The same form with 429, a sentence that names the time, and Retry-After in seconds."""
-    form["message"] = (
+    form.message = (
         f"続けて間違えたため、しばらく入れません。{clock_time(until + 59)}ごろから、もう一度お試しください。"
         f"お急ぎの方は{own_insurer()['name']}へお電話ください。"
     )
@@ -95,16 +104,13 @@ def device() -> str:
 
 
 def wareki_plain(day: dt.date | None) -> str:
-    if day is None:
-        return ""
-    first, era = next(e for e in ERAS if day >= e[0])
-    year = day.year - first.year + 1
-    return f"{era}{'元' if year == 1 else year}年{day.month}月{day.day}日"
+    """令和10年12月1日"""
+    return in_words(day) if day else ""
 
 
 def wareki(day: dt.date | None) -> str:
     """令和10年12月1日(2028年)"""
-    return f"{wareki_plain(day)}({day.year}年)" if day else ""
+    return f"{in_words(day)}({day.year}年)" if day else ""
 
 
 def clock_time(moment: float) -> str:
@@ -156,7 +162,8 @@ def check_origin() -> None:
 
 def register(app: Flask, login: LoginManager) -> None:
     """Put views, filters and error pages into the program."""
-    from . import account, certificate, home, login as login_view, password, welcome
+    from . import account, certificate, home, password, welcome
+    from . import login as login_view
 
     for module in (login_view, welcome, password, account, home, certificate):
         app.register_blueprint(module.pages)
@@ -186,7 +193,9 @@ def register(app: Flask, login: LoginManager) -> None:
         code = error.code or 500
         if error.response is not None or code < 400:
             return error
-        page = render_template("error.html", code=code, sentence=SENTENCES.get(code, SENTENCES[400 if code < 500 else 500]), home=True)
+        page = render_template(
+            "error.html", code=code, sentence=SENTENCES.get(code, SENTENCES[400 if code < 500 else 500]), home=True
+        )
         headers = [(k, v) for k, v in error.get_headers() if k not in ("Content-Type", "Content-Length")]
         return page, code, headers
 
@@ -197,7 +206,9 @@ def register(app: Flask, login: LoginManager) -> None:
         app.logger.error("The database does not answer: %s", type(error).__name__)
         from front import plain
 
-        return app.response_class(plain(lambda *_: None, "", SENTENCES[503]), 503, {"Retry-After": "10"}, mimetype="text/html")
+        return app.response_class(
+            plain(lambda *_: None, "", SENTENCES[503]), 503, {"Retry-After": "10"}, mimetype="text/html"
+        )
 
 
 def translate(text: str, **values: Any) -> str:

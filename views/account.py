@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -12,7 +10,7 @@ import accounts
 import limits
 from codes import TooManyCodes, send_code, take_code
 from models import Display, Session, Trust
-from views import form_page, kakunin, new_form, now, refused, say
+from views import Form, form_page, kakunin, new_form, now, refused, say
 from views.login import code_page, held, hold, wrong_code
 from views.welcome import EMAIL_FAULT, PASSWORD_FAULTS
 
@@ -53,7 +51,7 @@ def settings() -> ResponseReturnValue:
     )
 
 
-def confirmed(template: str, form: dict[str, Any]) -> ResponseReturnValue | None:
+def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
     """The password asked for again: None where it is right, else the answer."""
     keys, account = kakunin().keys, current_user.account
     limit = (limits.PASSWORD_OF_PHONE, current_user.id)
@@ -64,7 +62,7 @@ def confirmed(template: str, form: dict[str, Any]) -> ResponseReturnValue | None
     if accounts.authenticate(account, request.form.get("password", ""), keys):
         return None
     limits.count(keys, now(), limit)
-    form["errors"]["password"] = WRONG_PASSWORD
+    form.errors["password"] = WRONG_PASSWORD
     return form_page(template, form)
 
 
@@ -78,7 +76,7 @@ def password() -> ResponseReturnValue:
         return wrong
     new = request.form.get("new-password", "")
     if fault := accounts.password_fault(new, current_user.account):
-        form["errors"]["new-password"] = PASSWORD_FAULTS[fault]
+        form.errors["new-password"] = PASSWORD_FAULTS[fault]
         return form_page("account/password.html", form)
     accounts.set_password(current_user.account, new, now(), "password.changed")
     kakunin().mailer.ring()
@@ -95,9 +93,9 @@ def email() -> ResponseReturnValue:
         return render_template("account/email.html", form=form)
     if wrong := confirmed("account/email.html", form):
         return wrong
-    new = accounts.clean_email(form["values"]["email"])
+    new = accounts.clean_email(form.values["email"])
     if new is None:
-        form["errors"]["email"] = EMAIL_FAULT
+        form.errors["email"] = EMAIL_FAULT
         return form_page("account/email.html", form)
     decoy = accounts.email_owner(new, current_user.account) is not None
     try:

@@ -14,15 +14,14 @@ import limits
 import mailer
 from codes import RESEND_AFTER, TooManyCodes, fold, send_code, take_code
 from models import Account, Challenge, Member, Session, Trust
-from views import address, device, form_page, kakunin, new_form, now, refused
+from views import Form, address, device, form_page, kakunin, new_form, now, refused
 
 pages = Blueprint("login", __name__)
 
-WRONG = (
-    "IDまたはパスワードが違います。もう一度入力してください。"
-    "はじめての方は、お手紙の仮パスワードを入力してください。"
+WRONG = "IDまたはパスワードが違います。もう一度入力してください。はじめての方は、お手紙の仮パスワードを入力してください。"
+WRONG_CODE = (
+    "数字が違うか、使えなくなっています。もう一度入力するか、「もう一度送る」を押して、新しい数字を入力してください。"
 )
-WRONG_CODE = "数字が違うか、使えなくなっています。もう一度入力するか、「もう一度送る」を押して、新しい数字を入力してください。"
 PAGES = {"login": "login.code", "register": "welcome.code", "email": "account.email_code"}
 
 
@@ -33,9 +32,9 @@ def login() -> ResponseReturnValue:
     if request.method == "GET":
         if current_user.is_authenticated:
             return redirect(url_for("home.home"))
-        form["values"]["next"] = request.args.get("next", "")
+        form.values["next"] = request.args.get("next", "")
         return render_template("login/login.html", form=form, ended="ended" in request.args)
-    keys, typed, secret = kakunin().keys, form["values"]["username"], request.cookies.get(trust_cookie(), "")
+    keys, typed, secret = kakunin().keys, form.values["username"], request.cookies.get(trust_cookie(), "")
     account = accounts.find(typed)
     trust = accounts.trusted(account, secret, now())
     counted: list[tuple[limits.Limit, str]] = [
@@ -53,13 +52,13 @@ def login() -> ResponseReturnValue:
             accounts.authenticate(None, request.form.get("password", ""), keys)
         limits.count(keys, now(), *counted)
         accounts.note(now(), "login.failed", None, account.member_id if account else None)
-        form["message"] = WRONG
+        form.message = WRONG
         return form_page("login/login.html", form)
     limits.forget(keys, counted[0])
     return enter(account, trust, form)
 
 
-def enter(account: Account, trust: Trust | None, form: dict[str, Any]) -> ResponseReturnValue:
+def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnValue:
     """The password was right: on to first use, to the code, or in. The half-logged-in person never survives in a session
     that counts."""
     if account.password_hash is None:
@@ -67,14 +66,14 @@ def enter(account: Account, trust: Trust | None, form: dict[str, Any]) -> Respon
         session["welcome"] = [account.member_id, (account.temporary_hash or "")[:16], int(now())]
         return redirect(url_for("welcome.details"), 303)
     if trust is not None:
-        return begin(account, trust, form["values"]["next"])
+        return begin(account, trust, form.values["next"])
     try:
         challenge = send_code(account, "login", now())
     except TooManyCodes as error:
         return refused("login/login.html", form, error.until)
     session.clear()
     hold(challenge)
-    session["next"] = form["values"]["next"][:300]
+    session["next"] = form.values["next"][:300]
     return redirect(url_for("login.code"), 303)
 
 
@@ -121,13 +120,13 @@ def code() -> ResponseReturnValue:
     return code_page(challenge, "login/code.html", form)
 
 
-def wrong_code(challenge: Challenge, template: str, form: dict[str, Any]) -> ResponseReturnValue:
+def wrong_code(challenge: Challenge, template: str, form: Form) -> ResponseReturnValue:
     accounts.note(now(), "code.failed", None, challenge.account_id)
-    form["errors"]["code"] = WRONG_CODE
+    form.errors["code"] = WRONG_CODE
     return code_page(challenge, template, form, 422)
 
 
-def code_page(challenge: Challenge, template: str, form: dict[str, Any], status: int = 200) -> ResponseReturnValue:
+def code_page(challenge: Challenge, template: str, form: Form, status: int = 200) -> ResponseReturnValue:
     """The page that asks for the digits: the same in login, first use and change of address."""
     purpose = challenge.purpose
     back = {"login": "login.login", "register": "welcome.details", "email": "account.email"}[purpose]
@@ -164,9 +163,9 @@ def resend(purpose: str) -> ResponseReturnValue:
     template = {"login": "login/code.html", "register": "welcome/code.html", "email": "account/email_code.html"}[purpose]
     form = new_form()
     if now() < challenge.created_at + RESEND_AFTER:
-        form["message"] = "メールは、さきほど送りました。1分ほど待ってから、もう一度押してください。"
+        form.message = "メールは、さきほど送りました。1分ほど待ってから、もう一度押してください。"
         return code_page(challenge, template, form, 429)
-    kept = {"email": challenge.email, "password_hash": challenge.password_hash, "decoy": challenge.decoy}
+    kept: Any = {"email": challenge.email, "password_hash": challenge.password_hash, "decoy": challenge.decoy}
     try:
         hold(send_code(challenge.account, purpose, now(), **kept))
     except TooManyCodes as error:
@@ -174,12 +173,12 @@ def resend(purpose: str) -> ResponseReturnValue:
     return redirect(url_for(PAGES[purpose]), 303)
 
 
-def refused_code(challenge: Challenge, template: str, form: dict[str, Any], error: TooManyCodes) -> ResponseReturnValue:
+def refused_code(challenge: Challenge, template: str, form: Form, error: TooManyCodes) -> ResponseReturnValue:
     from flask import make_response
 
     from views import clock_time
 
-    form["message"] = f"続けて何度も送ったため、{clock_time(error.until + 59)}ごろまで、新しいメールを送れません。"
+    form.message = f"続けて何度も送ったため、{clock_time(error.until + 59)}ごろまで、新しいメールを送れません。"
     response = make_response(code_page(challenge, template, form, 429))
     response.headers["Retry-After"] = str(max(1, int(error.until - now())))
     return response

@@ -20,20 +20,22 @@ def forgot() -> ResponseReturnValue:
     form = new_form("username", "email")
     if request.method == "GET":
         return render_template("password/forgot.html", form=form)
-    keys, login_id = kakunin().keys, form["values"]["username"]
+    keys, login_id = kakunin().keys, form.values["username"]
     counted = [(limits.RESET_MAIL, fold(login_id)[:64]), (limits.RESET_MAIL_OF_ADDRESS, address())]
     try:
         limits.check(keys, now(), *counted)
     except limits.Refused as refusal:
         return refused("password/forgot.html", form, refusal.until)
-    email = accounts.clean_email(form["values"]["email"])
+    email = accounts.clean_email(form.values["email"])
     if email is None or not login_id.strip():
-        form["message"] = "ログインIDと、登録したメールアドレスの両方を入力してください。"
+        form.message = "ログインIDと、登録したメールアドレスの両方を入力してください。"
         return form_page("password/forgot.html", form)
     limits.count(keys, now(), *counted)
     account = accounts.find(login_id)
-    known = account is not None and account.password_hash and account.email_key == accounts.email_key(email)
-    accounts.queue("reset" if known else "nothing", account if known else None, account.email if known else "", now())
+    if account is not None and account.email and account.password_hash and account.email_key == accounts.email_key(email):
+        accounts.queue("reset", account, account.email, now())
+    else:
+        accounts.queue("nothing", None, "", now())
     accounts.note(now(), "reset.asked", None, account.member_id if account else None)
     kakunin().mailer.ring()
     return render_template("password/sent.html")
@@ -55,12 +57,12 @@ def reset(token: str) -> ResponseReturnValue:
     except limits.Refused as refusal:
         return refused("password/reset.html", form, refusal.until)
     password = request.form.get("new-password", "")
-    if accounts.parse_birth(form["values"]["bday"]) != account.member.birth_date:
+    if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
-        form["errors"]["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
+        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
     if fault := accounts.password_fault(password, account):
-        form["errors"]["new-password"] = PASSWORD_FAULTS[fault]
-    if form["errors"]:
+        form.errors["new-password"] = PASSWORD_FAULTS[fault]
+    if form.errors:
         return form_page("password/reset.html", form)
     accounts.set_password(account, password, now(), "password.reset")
     kakunin().mailer.ring()

@@ -49,15 +49,15 @@ def details() -> ResponseReturnValue:
         limits.check(keys, now(), limit)
     except limits.Refused as refusal:
         return refused("welcome/details.html", form, refusal.until, mail_domain=domain)
-    email = accounts.clean_email(form["values"]["email"])
-    if accounts.parse_birth(form["values"]["bday"]) != account.member.birth_date:
+    email = accounts.clean_email(form.values["email"])
+    if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
-        form["errors"]["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
+        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
     if fault := accounts.password_fault(password, account):
-        form["errors"]["new-password"] = PASSWORD_FAULTS[fault]
+        form.errors["new-password"] = PASSWORD_FAULTS[fault]
     if email is None:
-        form["errors"]["email"] = EMAIL_FAULT
-    if form["errors"] or email is None:
+        form.errors["email"] = EMAIL_FAULT
+    if form.errors or email is None:
         return form_page("welcome/details.html", form, mail_domain=domain)
     decoy = accounts.email_owner(email, account) is not None
     hashed = accounts.hash_password(password)

@@ -1,0 +1,125 @@
+"""A crowd of phones, each polling its clock once a second over a connection of its own, held by one thread.
+
+Like htmx with `hx-sync="this:drop"`, a phone does not ask again while it waits; a second in which it could not ask, or got
+no live answer, is a missed tick. Leases are taken up as a browser would.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import select
+import socket
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+REQUEST = (
+    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)\r\n"
+    "Accept: */*\r\nAccept-Language: ja\r\nHX-Request: true\r\nSec-Fetch-Site: same-origin\r\nCookie: {cookies}\r\n\r\n"
+)
+
+
+@dataclass
+class Phone:
+    """One open certificate: its clock's path and its session cookie."""
+
+    path: str
+    session: str
+    lease: str = ""
+    link: Any = None
+    asked: float = 0.0
+    request: bytes = b""
+    answer: bytes = b""
+
+
+@dataclass
+class Outcome:
+    """What the crowd saw. Latencies in seconds, from the moment a poll was due, so that a late generator counts too."""
+
+    phones: int
+    seconds: float
+    latencies: array = field(default_factory=lambda: array("d"))
+    missed: int = 0
+    renewed: int = 0
+    cpu: float = 0.0
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("inf")
+
+
+def hold(port: int, phones: list[Phone], seconds: int, *, together: bool = False) -> Outcome:
+    """Hold `phones` live for so many seconds; with `together` they all opened the page in the same second."""
+    poller = select.epoll()
+    by_number = {}
+    for phone in phones:
+        phone.link = socket.create_connection(("127.0.0.1", port))
+        phone.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        phone.link.setblocking(False)
+        poller.register(phone.link, select.EPOLLIN)
+        by_number[phone.link.fileno()] = phone
+        _prepare(phone, port)
+    outcome, count = Outcome(len(phones), seconds), len(phones)
+    gc.collect()
+    gc.disable()
+    began, spent = time.perf_counter() + 0.2, resource.getrusage(resource.RUSAGE_SELF)
+    gap = (0.2 if together else 1.0) / count
+    turn, at, waiting = 0, 0, 0
+    end = began + seconds
+    while True:
+        now = time.perf_counter()
+        if now > end + 3 or (turn >= seconds and not waiting):
+            break
+        while turn < seconds and now >= (due := began + turn + at * gap):
+            phone = phones[at]
+            if phone.asked:
+                outcome.missed += 1
+            else:
+                phone.asked = due
+                waiting += 1
+                try:
+                    phone.link.send(phone.request)
+                except OSError:
+                    outcome.missed += 1
+                    waiting -= 1
+            at += 1
+            if at == count:
+                turn, at = turn + 1, 0
+        due = began + turn + at * gap if turn < seconds else now + 0.05
+        for number, _ in poller.poll(max(0.0, min(due - now, 0.05))):
+            phone = by_number[number]
+            try:
+                phone.answer += phone.link.recv(65536)
+            except OSError:
+                continue
+            head, found, body = phone.answer.partition(b"\r\n\r\n")
+            if not found or not phone.asked:
+                continue
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
+            if len(body) < length:
+                continue
+            outcome.latencies.append(time.perf_counter() - phone.asked)
+            phone.asked, phone.answer, waiting = 0.0, b"", waiting - 1
+            if not head.startswith(b"HTTP/1.1 200") or b"every 1s" not in body:
+                outcome.missed += 1
+            lease = head.partition(b"lease=")[2].split(b";", 1)[0].decode()
+            if lease:
+                phone.lease = lease
+                outcome.renewed += 1
+                _prepare(phone, port)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    outcome.cpu = (used.ru_utime + used.ru_stime - spent.ru_utime - spent.ru_stime) / seconds
+    outcome.missed += waiting
+    gc.enable()
+    for phone in phones:
+        phone.link.close()
+        phone.link, phone.asked, phone.answer = None, 0.0, b""
+    return outcome
+
+
+def _prepare(phone: Phone, port: int) -> None:
+    cookies = f"session={phone.session}" + (f"; lease={phone.lease}" if phone.lease else "")
+    phone.request = REQUEST.format(path=phone.path, port=port, cookies=cookies).encode()

@@ -1,0 +1,124 @@
+"""What the live figures compare: this program, a bare callable, and the plain way, each under the same granian."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def hello():
+    """The least that a WSGI server can be asked: a callable that answers with as many bytes as a tick."""
+    body = b"x" * 900
+
+    def app(_environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return app
+
+
+def plain():
+    """The tick as one would write it without a lease: a Flask view, login_required, a look-up, a template."""
+    import datetime as dt
+
+    from flask import Flask, render_template_string
+    from flask_login import LoginManager, login_required
+
+    import models
+
+    app = Flask(__name__)
+    app.config.update(SECRET_KEY=os.environ["KAKUNIN_SECRET_KEY"], SESSION_COOKIE_NAME="session")
+    models.connect(os.environ["KAKUNIN_DATABASE_URL"])
+    login = LoginManager(app)
+
+    @login.user_loader
+    def load(session_id):
+        query = models.Session.select(models.Session, models.Account, models.Member)
+        return query.join(models.Account).join(models.Member).where(models.Session.id == session_id).first()
+
+    @app.get("/certificates/<public_id>/clock/<display_id>")
+    @login_required
+    def clock(public_id, display_id):
+        member = models.Member.get(models.Member.public_id == public_id)
+        now = dt.datetime.now(models.JST)
+        return render_template_string(
+            '<div id="clock" hx-get="/certificates/{{ m.public_id }}/clock/x" hx-trigger="every 1s">{{ now }}</div>',
+            m=member,
+            now=f"{now:%H:%M:%S}",
+        )
+
+    @app.before_request
+    def connect():
+        models.database.connect(reuse_if_open=True)
+
+    @app.teardown_request
+    def close(_error):
+        models.database.close()
+
+    return app
+
+
+@contextlib.contextmanager
+def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.Popen]]:
+    """Granian with the settings of `make serve`, on a free port, for `target` (module:factory)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = f"import server; server.start('127.0.0.1', '{port}', '{target}')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+                break
+            time.sleep(0.05)
+        else:
+            raise RuntimeError(f"{target} did not start")
+        time.sleep(1)
+        yield port, process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def usage(process: subprocess.Popen) -> tuple[float, float]:
+    """CPU seconds and resident MB of the server's workers."""
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ticks = memory = 0.0
+    for worker in [str(process.pid), *workers]:
+        with contextlib.suppress(OSError):
+            numbers = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(numbers[11]) + int(numbers[12])
+            memory += int(numbers[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return ticks / os.sysconf("SC_CLK_TCK"), memory
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Settings of a server that is measured."""
+    return {
+        "KAKUNIN_SECRET_KEY": secrets.token_hex(32),
+        "KAKUNIN_DATABASE_URL": f"sqlite:///{folder}/kakunin.db",
+        "KAKUNIN_MAIL_URL": "smtp://127.0.0.1:1",
+        "KAKUNIN_MAIL_FROM": "noreply@kakunin.example",
+        "KAKUNIN_BASE_URL": "http://127.0.0.1",
+        "KAKUNIN_INSURERS": '{"06139463": {"name": "見本健康保険組合"}}',
+        "KAKUNIN_INSECURE_COOKIES": "1",
+    }

@@ -1,0 +1,80 @@
+"""What a check of the roster has to say: counted, the first thousand kept for the screen, all of them in a report."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+SHOWN = 1000
+"""Messages that are printed; the report has them all."""
+
+KINDS = {"error": "エラー", "warning": "警告", "repair": "補正"}
+
+
+def shown(value: object) -> str:
+    """A cell as a message shows it: one line, nothing that a terminal would obey, at most 60 characters."""
+    text = "" if value is None else str(value)
+    text = re.sub(r"[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text[:200])
+    text = "".join(c if c.isprintable() or c == "　" else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def plain_cell(value: object) -> str:
+    """A cell that a spreadsheet takes for text: what would begin a formula gets an apostrophe before it."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@", "＝", "＋", "－", "＠") or (text[:1] in "\t\r\n" and text) else text
+
+
+class Findings:
+    """Counts and messages. With `report`, all of them go into that CSV file as they come."""
+
+    def __init__(self, report: Path | None = None) -> None:
+        self.errors = self.warnings = self.repaired = 0
+        self.messages: list[str] = []
+        self.repairs: dict[str, tuple[int, str]] = {}
+        self._file = report.open("w", encoding="utf-8-sig", newline="") if report else None
+        self._writer = csv.writer(self._file) if self._file else None
+        self._write(("行", "列", "値", "種別", "内容"))
+
+    def __enter__(self) -> Findings:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def error(self, line: int, column: str, value: object, text: str) -> None:
+        self.errors += 1
+        self._add("error", line, column, value, text)
+
+    def warning(self, line: int, column: str, value: object, text: str) -> None:
+        self.warnings += 1
+        self._add("warning", line, column, value, text)
+
+    def refuse(self, text: str) -> None:
+        """An error of the file or the run as a whole, in one sentence."""
+        self.errors += 1
+        self.messages.append(text)
+        self._write(("", "", "", KINDS["error"], text))
+
+    def repair(self, line: int, column: str, value: str, now: object) -> None:
+        """A cell that was put right. On the screen only their number and one example a column."""
+        self.repaired += 1
+        count, example = self.repairs.get(column, (0, ""))
+        self.repairs[column] = count + 1, example or f"line {line}, column {column}, value {shown(value)}: {now} として読みました"
+        if self._writer:
+            self._write((line, column, shown(value), KINDS["repair"], f"{now} として読みました"))
+
+    def _add(self, kind: str, line: int, column: str, value: object, text: str) -> None:
+        if len(self.messages) < SHOWN:
+            mark = "" if kind == "error" else f"（{KINDS[kind]}）"
+            self.messages.append(f"line {line}, column {shown(column)}, value {shown(value)}: {mark}{text}")
+        if self._writer:
+            self._write((line, shown(column), shown(value), KINDS[kind], text))
+
+    def _write(self, cells: Iterable[Any]) -> None:
+        if self._writer:
+            self._writer.writerow(map(plain_cell, cells))

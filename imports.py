@@ -1,0 +1,408 @@
+"""A checked roster against what is stored: the plan of changes, and its application, all or nothing.
+
+The rows are staged in temporary tables, which no other connection sees and which vanish with it. Everything is compared
+there, before the transaction: that holds the changed rows only, so that the write lock is held for seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import stores
+from codes import Keys, login_ids, temporary_passwords
+from findings import Findings
+from letters import Letter, Letters
+from roster import FIELDS, Roster
+
+SHARE = 0.05
+"""The share of stored people who may end, or change birth date, name or sex, without being asked for."""
+
+BATCH = 10_000
+COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
+SENSITIVE = ("birth_date", "name", "sex")
+
+STAGED = f"CREATE TEMP TABLE staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})"
+TABLES = """
+CREATE TEMP TABLE hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
+CREATE TEMP TABLE changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
+CREATE TEMP TABLE ending (id INTEGER PRIMARY KEY);
+CREATE TEMP TABLE fresh (id INTEGER PRIMARY KEY, line INTEGER, public_id, login_id, temporary_hash);
+"""
+
+
+class Plan:
+    """What an import would do. Made by `plan`; nothing is stored yet."""
+
+    def __init__(self, work: sqlite3.Connection, roster: Roster, today: dt.date) -> None:
+        self.work, self.roster, self.today = work, roster, today
+        self.stored = self.added = self.changed = self.ended = self.unchanged = 0
+        self.fields: dict[str, int] = {}
+        self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
+        self.lifted: list[tuple[int, int]] = []
+        self.letters_needed = 0
+        self.left_out = 0
+
+    def one(self, sql: str, *values: Any) -> Any:
+        return self.work.execute(sql, values).fetchone()[0]
+
+    def rows(self, sql: str, *values: Any) -> list[Any]:
+        return self.work.execute(sql, values).fetchall()
+
+
+def plan(
+    work: sqlite3.Connection,
+    roster: Roster,
+    findings: Findings,
+    today: dt.date,
+    *,
+    full: bool = False,
+    allow_ending: int | None = None,
+    allow_changes: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Plan:
+    """Read and check the whole roster, and compare it with what is stored. Raises roster.Unreadable.
+
+    Everything that is wrong goes into `findings`; the counts are those of a roster without errors.
+    """
+    made = Plan(work, roster, today)
+    roster.check_header(findings)
+    if findings.errors:
+        return made
+    _stage(made, findings, progress)
+    made.stored = made.one("SELECT count(*) FROM member")
+    _match_persons(made)
+    work.execute("CREATE INDEX temp.staged_household ON staged (household, branch, relation)")
+    _check_twice(made, findings)
+    _match_keys(made)
+    _compare(made)
+    _check_households(made, findings)
+    if full:
+        _end_missing(made)
+    _check_incomplete(made, findings)
+    if findings.errors:
+        made.added = made.changed = made.ended = made.unchanged = 0
+        return made
+    _guard(made, findings, allow_ending, allow_changes)
+    return made
+
+
+def _stage(made: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
+    work = made.work
+    work.execute(STAGED)
+    work.executescript(TABLES)
+    insert = f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})"
+    work.execute("BEGIN")
+    for rows in made.roster.checked(findings, progress):
+        work.executemany(insert, rows)
+    work.execute("COMMIT")
+
+
+def _match_persons(made: Plan) -> None:
+    """Find the stored people by 加入者ID. What the file lacks of their key stays."""
+    if not (made.stored and made.roster.has("person_id")):
+        return
+    made.work.execute(
+        "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.person_id = s.person_id ORDER BY s.line"
+    )
+    for name in ("symbol", "branch"):
+        if not made.roster.has(name):
+            made.work.execute(
+                f"UPDATE staged SET {name} = m.{name}, household = CASE WHEN '{name}' = 'symbol'"
+                " AND substr(m.household, -length(substr(staged.household, 9))) = substr(staged.household, 9)"
+                " AND substr(m.household, 1, 9) = substr(staged.household, 1, 9)"
+                " THEN m.household ELSE staged.household END"
+                " FROM hit h JOIN member m ON m.id = h.id WHERE h.line = staged.line"
+            )
+
+
+def _check_twice(made: Plan, findings: Findings) -> None:
+    """Two rows of one person: by 加入者ID, or by the natural key."""
+    title = made.roster.title
+    if made.roster.has("person_id"):
+        made.work.execute("CREATE INDEX temp.staged_person ON staged (person_id) WHERE person_id IS NOT NULL")
+        twice = made.rows(
+            "SELECT s.line, s.person_id, d.first, s.delivery, f.delivery FROM"
+            " (SELECT person_id, min(line) AS first FROM staged WHERE person_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1) d"
+            " JOIN staged s ON s.person_id = d.person_id JOIN staged f ON f.line = d.first WHERE s.line > d.first ORDER BY 1"
+        )
+        for line, value, first, delivery, before in twice:
+            findings.error(line, title("person_id"), value, _twice(first, delivery, before))
+    twice = made.rows(
+        "SELECT s.line, s.branch, d.first, s.delivery, f.delivery FROM"
+        " (SELECT household, branch, min(line) AS first FROM staged WHERE household IS NOT NULL AND branch <> ''"
+        " GROUP BY 1, 2 HAVING count(*) > 1) d"
+        " JOIN staged s ON s.household = d.household AND s.branch = d.branch JOIN staged f ON f.line = d.first"
+        " WHERE s.line > d.first AND (s.person_id IS NULL OR f.person_id IS NULL OR s.person_id <> f.person_id) ORDER BY 1"
+    )
+    for line, value, first, delivery, before in twice:
+        findings.error(line, title("branch"), value, _twice(first, delivery, before))
+
+
+def _twice(first: int, delivery: str, before: str) -> str:
+    if {delivery, before} == {"web", "paper"}:
+        return f"{first}行目と同じ人に、紙とWEBの両方があります。どちらか1行だけにしてください"
+    return f"{first}行目と同じ人です。1人1行にしてください"
+
+
+def _match_keys(made: Plan) -> None:
+    """Find the others by insurer number, symbol, number and branch; of two, whoever came last.
+
+    A stored person with a 加入者ID of their own is not the one whom the file gives another.
+    """
+    if not made.stored:
+        return
+    own = " AND (s.person_id IS NULL OR m.person_id IS NULL)" if made.roster.has("person_id") else ""
+    made.work.execute(
+        "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.id ="
+        " (SELECT max(id) FROM member WHERE household = s.household AND branch = s.branch)"
+        f" WHERE s.line NOT IN (SELECT line FROM hit){own} AND (s.branch <> '' OR s.person_id IS NULL OR m.birth_date = s.birth_date)"
+        " ORDER BY s.line"
+    )
+
+
+def _compare(made: Plan) -> None:
+    compared = [name for name in COMPARED if name not in made.roster.kept]
+    differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {"withheld": "s.withheld <> m.withheld"}
+    joined = "JOIN staged s ON s.line = {0}.line JOIN member m ON m.id = {0}.id"
+    if made.stored:
+        made.work.execute(
+            f"INSERT INTO changed SELECT h.line, h.id FROM hit h {joined.format('h')} WHERE {' OR '.join(differs.values())}"
+        )
+    hits = made.one("SELECT count(*) FROM hit")
+    made.changed = made.one("SELECT count(*) FROM changed")
+    made.added, made.unchanged = made.roster.rows - hits, hits - made.changed
+    if made.changed:
+        sums = ", ".join(f"sum({test})" for test in differs.values())
+        counts = made.work.execute(f"SELECT {sums} FROM changed c {joined.format('c')}").fetchone()
+        made.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
+        turned = f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
+        made.hidden, made.lifted = made.rows(turned, 1, 0), made.rows(turned, 0, 1)
+    new = "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
+    made.letters_needed = made.one(new) + len(made.lifted) if made.added else len(made.lifted)
+
+
+def _check_households(made: Plan, findings: Findings) -> None:
+    """Each dependent has a subscriber, no household has two, and nobody without a branch and an id has company."""
+    title = made.roster.title
+    moved = "(s.line NOT IN (SELECT line FROM hit) OR s.line IN (SELECT line FROM changed))"
+    others = "SELECT 1 FROM member m WHERE m.household = s.household AND m.id NOT IN (SELECT id FROM hit)"
+    active = f"(m.lost_on IS NULL OR m.lost_on > '{made.today}')"
+    for line, number in made.rows(
+        "SELECT s.line, s.number FROM staged s WHERE s.relation = 2 AND s.household IN (SELECT household FROM staged"
+        " GROUP BY household HAVING NOT max(relation = 1))"
+        f" AND NOT EXISTS ({others} AND m.relation = 1) ORDER BY 1"
+    ):
+        text = "この家族の本人（被保険者）の行がありません。保険者番号・記号・番号が同じ本人の行を加えるか、記号・番号を直してください"
+        findings.error(line, title("number"), number, text)
+    for line, first in made.rows(
+        "SELECT s.line, d.first FROM (SELECT household, min(line) AS first FROM staged WHERE relation = 1 AND household IN"
+        " (SELECT household FROM staged WHERE household IS NOT NULL GROUP BY household HAVING sum(relation = 1) > 1)"
+        " GROUP BY household) d JOIN staged s ON s.household = d.household WHERE s.relation = 1 AND s.line > d.first ORDER BY 1"
+    ):
+        text = f"同じ記号・番号の本人が{first}行目にもいます。本人は1人だけにしてください"
+        findings.error(line, title("relation"), "本人", text)
+    for (line,) in made.rows(
+        "SELECT s.line FROM staged s WHERE s.branch = '' AND s.person_id IS NULL AND s.household IS NOT NULL AND"
+        " ((SELECT count(*) FROM (SELECT 1 FROM staged o WHERE o.household = s.household LIMIT 2)) > 1"
+        f" OR ({moved} AND EXISTS ({others} AND {active}))) ORDER BY 1"
+    ):
+        text = "空です。2人以上いる世帯では、枝番か加入者IDを入力してください"
+        findings.error(line, title("branch"), "", text)
+    if not made.stored:
+        return
+    for line, number in made.rows(
+        f"SELECT s.line, s.number FROM staged s WHERE s.relation = 1 AND {moved}"
+        f" AND (s.lost_on IS NULL OR s.lost_on > '{made.today}') AND EXISTS ({others} AND m.relation = 1 AND {active}) ORDER BY 1"
+    ):
+        text = "同じ記号・番号の別の本人がすでに登録されています。記号・番号を確かめるか、前の人の資格喪失も同じファイルに入れてください"
+        findings.error(line, title("number"), number, text)
+    for line, number, left in made.rows(
+        "SELECT s.line, s.number, (SELECT count(*) FROM member d WHERE d.household = m.household AND d.relation = 2"
+        f" AND d.id NOT IN (SELECT id FROM hit) AND (d.lost_on IS NULL OR d.lost_on > '{made.today}')) AS left"
+        " FROM changed c JOIN staged s ON s.line = c.line JOIN member m ON m.id = c.id"
+        " WHERE m.relation = 1 AND s.household <> m.household AND left > 0 ORDER BY 1"
+    ):
+        text = f"記号・番号が変わりましたが、前の記号・番号に家族が{left}人残ります。家族の行も同じファイルに入れてください"
+        findings.warning(line, title("number"), number, text)
+
+
+def _check_incomplete(made: Plan, findings: Findings) -> None:
+    """Where the file lacks a date of the certificate, it must be stored already."""
+    for name in {"issued_on", "expires_on"} & made.roster.kept:
+        for (line,) in made.rows(
+            "SELECT s.line FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id"
+            f" WHERE s.delivery <> 'none' AND m.{name} IS NULL ORDER BY 1"
+        ):
+            text = "この列がなく、登録もありません。資格確認書を交付する人には日付が必要です"
+            findings.error(line, made.roster.title(name), "", text)
+
+
+def _end_missing(made: Plan) -> None:
+    made.work.execute(
+        "INSERT INTO ending SELECT id FROM member WHERE (lost_on IS NULL OR lost_on > ?) AND id NOT IN (SELECT id FROM hit)",
+        (made.today.isoformat(),),
+    )
+    made.ended = made.one("SELECT count(*) FROM ending")
+
+
+def _guard(made: Plan, findings: Findings, allow_ending: int | None, allow_changes: int | None) -> None:
+    """Refuse what a damaged file does to many people at once, unless the clerk names the number."""
+    running = made.one("SELECT count(*) FROM member WHERE lost_on IS NULL OR lost_on > ?", made.today.isoformat())
+    if made.ended > SHARE * running and made.ended != allow_ending:
+        findings.refuse(
+            f"ファイルにいない{made.ended}人の資格が今日で終わります（{running}人の5%を超えます）。"
+            f"正しければ --allow-ending {made.ended} を付けてもう一度実行してください。"
+        )
+    if not set(made.fields) & set(SENSITIVE):
+        return
+    tests = " OR ".join(f"s.{name} IS NOT m.{name}" for name in SENSITIVE)
+    altered = made.one(f"SELECT count(*) FROM changed c JOIN staged s ON s.line = c.line JOIN member m ON m.id = c.id WHERE {tests}")
+    if altered > SHARE * made.stored and altered != allow_changes:
+        findings.refuse(
+            f"{altered}人の生年月日・氏名・性別が変わります（{made.stored}人の5%を超えます）。列だけを並べ替えていないか確かめ、"
+            f"正しければ --allow-changes {altered} を付けてもう一度実行してください。"
+        )
+
+
+def prepare(made: Plan, keys: Keys, letters: Letters | None) -> None:
+    """Give the new people their ids, and those who need one a login, whose letter is written. Nothing is stored yet.
+
+    Random ids are handed out in ascending order, so that the unique indexes grow at their ends; within a batch the order
+    is chance, so that neighbours on the roster have no neighbouring IDs.
+    """
+    work, chance = made.work, secrets.SystemRandom()
+    next_id = max(made.one("SELECT coalesce(max(id), 0) FROM member"), made.one("SELECT coalesce(max(member), 0) FROM audit")) + 1
+    logins = iter(_unused_logins(work, made.letters_needed))
+    tokens = secrets.token_hex(12 * made.added)
+    public_ids = iter(sorted(tokens[i : i + 24] for i in range(0, len(tokens), 24)))
+    del tokens
+    people = work.cursor().execute(
+        "SELECT h.id, s.line, coalesce(s.withheld, 0), s.insurer_number, s.symbol, s.number, s.branch, s.person_id, s.name,"
+        " s.relation, s.household, s.workplace"
+        " FROM staged s LEFT JOIN hit h ON h.line = s.line"
+        " WHERE h.id IS NULL OR h.line IN (SELECT value FROM json_each(?)) ORDER BY s.line",
+        (str([line for _, line in made.lifted]),),
+    )
+    while batch := people.fetchmany(BATCH):
+        shown = [row for row in batch if not row[2]]
+        ids = [next(logins) for _ in shown]
+        chance.shuffle(ids)
+        passwords = list(temporary_passwords(len(shown)))
+        hashes = keys.hash_temporary(passwords)
+        given = {row[1]: (login, hashed) for row, login, hashed in zip(shown, ids, hashes, strict=True)}
+        if letters and shown:
+            letters.write(_letters(made, shown, ids, passwords))
+        rows = []
+        for row in batch:
+            member = row[0]
+            if member is None:
+                member, next_id = next_id, next_id + 1
+            rows.append((member, row[1], next(public_ids) if row[0] is None else None, *given.get(row[1], (None, None))))
+        work.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _letters(made: Plan, people: list[Any], ids: list[str], passwords: list[str]) -> Iterator[Letter]:
+    """The letters of a batch. Those that would go to a withheld subscriber are left out and counted."""
+    for (_, _, _, insurer, symbol, number, branch, person, name, relation, household, workplace), login, password in zip(
+        people, ids, passwords, strict=True
+    ):
+        addressee = name
+        if relation != 1:
+            addressee, withheld = _subscriber(made, household)
+            if withheld:
+                made.left_out += 1
+                continue
+        yield Letter(login, password, insurer, symbol, number, branch, person, name, addressee, workplace)
+
+
+def _subscriber(made: Plan, household: str) -> tuple[str, int]:
+    """Name of the household's subscriber, and whether they are withheld once the roster is applied."""
+    found = made.work.execute(
+        "SELECT s.name, coalesce(s.withheld, m.withheld, 0) FROM staged s LEFT JOIN hit h ON h.line = s.line"
+        " LEFT JOIN member m ON m.id = h.id WHERE s.household = ? AND s.relation = 1 LIMIT 1",
+        (household,),
+    ).fetchone()
+    return found or made.work.execute(
+        "SELECT name, withheld FROM member WHERE household = ? AND relation = 1 ORDER BY id DESC LIMIT 1", (household,)
+    ).fetchone()
+
+
+def _unused_logins(work: sqlite3.Connection, count: int) -> list[str]:
+    """So many login IDs in ascending order, each different from every other and from the stored ones."""
+    found: set[str] = set()
+    any_stored = work.execute("SELECT EXISTS (SELECT 1 FROM account)").fetchone()[0]
+    while len(found) < count:
+        drawn = set(login_ids(count - len(found)))
+        if any_stored:
+            quoted = '["' + '","'.join(drawn) + '"]'
+            drawn -= {i for (i,) in work.execute("SELECT login_id FROM account WHERE login_id IN (SELECT value FROM json_each(?))", (quoted,))}
+        found |= drawn
+    return sorted(found)
+
+
+def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """What applies the plan, in the order of execution. Both databases understand it."""
+    names = [n for n in FIELDS if n != "withheld"]
+    yield (
+        f"INSERT INTO member (id, public_id, {', '.join(names)}, withheld, shows_children)"
+        f" SELECT f.id, f.public_id, {', '.join(f's.{n}' for n in names)}, coalesce(s.withheld = 1, FALSE), FALSE"
+        " FROM fresh f JOIN staged s ON s.line = f.line WHERE f.public_id IS NOT NULL ORDER BY f.id",
+        (),
+    )
+    if made.changed:
+        fields = [n for n in made.fields if n != "withheld"]
+        if {"insurer_number", "symbol", "number"} & set(fields):
+            fields.append("household")
+        sets = [f"{name} = s.{name}" for name in fields]
+        if "withheld" in made.fields:
+            sets.append("withheld = coalesce(s.withheld = 1, member.withheld)")
+        if "household" in fields:  # what the subscriber of one household allowed does not hold in another
+            sets.append("shows_children = (CASE WHEN s.household = member.household THEN member.shows_children ELSE FALSE END)")
+        yield f"UPDATE member SET {', '.join(sets)} FROM changed c JOIN staged s ON s.line = c.line WHERE member.id = c.id", ()
+    if made.ended:
+        yield "UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (made.today.isoformat(),)
+    if made.hidden:
+        yield (
+            "DELETE FROM account WHERE member_id IN (SELECT c.id FROM changed c JOIN staged s ON s.line = c.line WHERE s.withheld = 1)",
+            (),
+        )
+    yield (
+        "INSERT INTO account (member_id, login_id, temporary_hash)"
+        " SELECT id, login_id, temporary_hash FROM fresh WHERE login_id IS NOT NULL ORDER BY id",
+        (),
+    )
+    counts = made.added, made.changed, made.ended, made.unchanged
+    detail = "added={} changed={} ended={} unchanged={}".format(*counts)
+    note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
+    yield note, (int(now), "roster.imported", None, detail)
+    for action, people in (("member.withheld", made.hidden), ("member.lifted", made.lifted)):
+        for member, _ in people:
+            yield note, (int(now), action, member, "roster")
+    yield "INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})", (int(now), *counts)
+
+
+def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
+    """Store the plan in one transaction, the letters on the disk before its commit and named after."""
+    try:
+        prepare(made, keys, letters)
+        if letters:
+            letters.sync()
+        stores.execute(made.work, list(statements(made, now)))
+    except BaseException:
+        if letters:
+            letters.discard()
+        raise
+    if letters:
+        letters.publish()
+
+
+@contextlib.contextmanager
+def planning() -> Iterator[sqlite3.Connection]:
+    """A connection to plan an import on; see stores.workspace."""
+    with stores.workspace() as work:
+        yield work

@@ -1,0 +1,112 @@
+"""The credentials file: what the clerk prints the letters from. Written whole or not at all, once, readable by its owner alone."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codes import Keys, fold, grouped
+from findings import plain_cell
+from models import Account
+
+COLUMNS = ("ログインID", "仮パスワード", "保険者番号", "記号", "番号", "枝番", "加入者ID", "氏名", "宛名", "事業所名称")
+
+
+class CannotWrite(Exception):
+    """The credentials cannot go where they should; the text is a sentence for the clerk."""
+
+
+class Letter(NamedTuple):
+    """One person's line. IDs and passwords without hyphens; they are grouped when written."""
+
+    login_id: str
+    password: str
+    insurer_number: str
+    symbol: str
+    number: str
+    branch: str
+    person_id: str | None
+    name: str
+    addressee: str
+    workplace: str
+
+
+class Letters:
+    """A credentials file in the making: FILE.part until `publish`, which comes after the commit.
+
+    Raises CannotWrite, and OSError where the disk refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.part = path, path.with_name(path.name + ".part")
+        self.written = 0
+        self._file: Any = None
+
+    def leftover(self, keys: Keys) -> str | None:
+        """Deal with the FILE.part of a run that was cut short, and say what it was.
+
+        Its passwords fit the accounts where that run was applied: then it is the credentials file, and gets its name.
+        """
+        if not self.part.exists():
+            return None
+        if not self._applied(keys):
+            self.part.unlink()
+            return f"前回の取り込みは途中で止まり、取り込まれていません。残っていた {self.part.name} は無効なので消しました。"
+        if self.path.exists():
+            raise CannotWrite(f"{self.part.name} は取り込み済みの仮パスワードです。{self.path.name} を別の場所に移してください。")
+        self.part.rename(self.path)
+        return f"前回の取り込みは終わっています。残っていた {self.part.name} を {self.path.name} に直しました。お手紙に使えます。"
+
+    def _applied(self, keys: Keys) -> bool:
+        with self.part.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+            for row, _ in zip(csv.DictReader(file), range(1000), strict=False):
+                login, password = fold(row.get(COLUMNS[0]) or ""), row.get(COLUMNS[1]) or ""
+                account = Account.get_or_none(Account.login_id == login)
+                if account is not None and keys.fits_temporary(password, account.temporary_hash):
+                    return True
+        return False
+
+    def refuse_existing(self) -> None:
+        if self.path.exists():
+            raise CannotWrite(f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。")
+        if not self.path.parent.is_dir():
+            raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
+
+    def write(self, letters: Iterable[Letter]) -> None:
+        if self._file is None:
+            handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            self._file = open(handle, "w", encoding="utf-8-sig", newline="")
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(COLUMNS)
+        rows = [(grouped(one[0]), grouped(one[1]), *map(plain_cell, one[2:])) for one in letters]
+        self._writer.writerows(rows)
+        self.written += len(rows)
+
+    def sync(self) -> None:
+        """Everything is on the disk when this returns."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._sync_folder()
+
+    def publish(self) -> None:
+        """Give the file its name: what it holds is in force."""
+        if self._file is not None:
+            self.part.rename(self.path)
+            self._sync_folder()
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self.part.unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

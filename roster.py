@@ -1,0 +1,410 @@
+"""A CSV file in, checked rows out. Knows no Flask and no database.
+
+The file is read in batches, a column of a batch at a time, so that a million rows take seconds and little memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import datetime as dt
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from columns import DATES, TITLES, Column, Wrong, columns, fold
+from eras import describe_codes, in_words, parse_date
+from findings import Findings, shown
+from models import birthday
+
+BATCH = 10_000
+CHUNK = 1 << 18
+"""Bytes looked at together, 256 KiB: a stretch of that length without a line's end is no roster."""
+BATCH_CHARACTERS = 1 << 25
+MOST_COLUMNS = 500
+
+FIELDS = (
+    "person_id",
+    "household",
+    "insurer_number",
+    "symbol",
+    "number",
+    "branch",
+    "name",
+    "kana",
+    "birth_date",
+    "sex",
+    "relation",
+    "qualified_on",
+    "lost_on",
+    "workplace",
+    "delivery",
+    "issued_on",
+    "expires_on",
+    "copay",
+    "effective_on",
+    "remarks",
+    "withheld",
+)
+"""What a checked row holds after its line number, by the names of the table. withheld is 1, 0 or None: leave what is stored."""
+
+
+class Unreadable(Exception):
+    """The file as a whole cannot be read as a roster; the text is one sentence for the clerk."""
+
+
+class Certificate(NamedTuple):
+    """What the columns about the certificate come to, and what is to be said about them: (column, is it wrong, text)."""
+
+    delivery: str | None
+    withheld: int | None
+    complaints: tuple[tuple[str, bool, str], ...]
+
+
+class Roster:
+    """A roster file, opened and its header understood. Raises Unreadable."""
+
+    def __init__(self, path: Path, insurers: Collection[str], today: dt.date, era_codes: str = "pension") -> None:
+        self.path, self._today, self._era_codes = path, today, era_codes
+        self.encoding = _encoding(path)
+        self.delimiter, self.header = self._header()
+        self._rules: dict[str, Column] = columns(insurers, era_codes)
+        self.places = _places(self.header)
+        self._certificates = _Certificates("issue_reason" in self.places)
+        self._pending = 0
+        self.rows = 0
+
+    def has(self, name: str) -> bool:
+        return name in self.places
+
+    def title(self, name: str) -> str:
+        """The column as the file's header has it."""
+        return self.header[self.places[name]].strip() if name in self.places else TITLES[name].japanese
+
+    @property
+    def kept(self) -> set[str]:
+        """The fields that the file says nothing about: what is stored stays."""
+        said = set(self.places) | ({"delivery", "withheld"} if "issue_reason" in self.places else set())
+        return set(FIELDS) - said - {"household"}
+
+    def era_example(self) -> str | None:
+        """How dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日."""
+        texts = (text for name in DATES for text in self._rules[name].known)
+        found = next((t for t in texts if len(fold(t)) == 7 and fold(t).isdigit()), None)
+        if found is None:
+            return None
+        day = parse_date(found, self._era_codes)
+        return f"{shown(found)} → {in_words(day)}（{day}）。元号コード: {describe_codes(self._era_codes)}"
+
+    def check_header(self, findings: Findings) -> None:
+        """Say which columns are missing, which stand twice, and which are not known."""
+        for name, title in TITLES.items():
+            if title.required and name not in self.places:
+                findings.error(1, title.japanese, "", f"この列がありません。見出しに「{title.japanese}」の列を加えてください")
+        seen: set[str] = set()
+        for text in self.header:
+            name = _NAMES.get(_folded_title(text))
+            if name is None and text.strip():
+                findings.warning(1, text.strip(), text, "知らない列なので読みません。必要な列であれば見出しを直してください")
+            elif name is not None and name in seen:
+                findings.error(1, text.strip(), text, "同じ列が2つあります。1つにしてください")
+            seen.add(name or "")
+
+    def checked(self, findings: Findings, progress: Callable[[int], None] = lambda done: None) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """The rows, a batch at a time: (line as Excel counts it, *FIELDS). Cells that are wrong are None and in `findings`.
+
+        `progress` is told how many bytes have been read. Raises Unreadable where the file cannot be read on.
+        """
+        line = 1
+        with self._open() as file:
+            reader = csv.reader(self._bounded(file), delimiter=self.delimiter)
+            next(reader)
+            while True:
+                self._pending = 0
+                try:
+                    rows = list(islice(reader, BATCH))
+                except csv.Error:
+                    raise Unreadable(
+                        f"{line + 1}行目より後に、閉じていない引用符（\"）か、長すぎるセルがあります。引用符を確かめてください。"
+                    ) from None
+                if not rows:
+                    break
+                numbers = range(line + 1, line + 1 + len(rows))
+                line += len(rows)
+                progress(file.buffer.tell())
+                lines, rows = self._even(list(numbers), rows, findings)
+                if rows:
+                    yield self._batch(lines, rows, findings)
+        if not self.rows:
+            raise Unreadable("見出しだけで、データの行がありません。加入者の行を入れて、もう一度保存してください。")
+
+    def _open(self) -> Any:
+        return open(self.path, encoding=self.encoding, errors="surrogateescape", newline="")
+
+    def _bounded(self, file: Any) -> Iterator[str]:
+        for line in file:
+            self._pending += len(line)
+            if self._pending > BATCH_CHARACTERS:
+                raise Unreadable("1行が長すぎます。閉じていない引用符（\"）がないか確かめて、CSV UTF-8で保存し直してください。")
+            yield line
+
+    def _header(self) -> tuple[str, list[str]]:
+        with self._open() as file:
+            first = file.readline(CHUNK)
+            found = {mark: next(csv.reader([first], delimiter=mark), []) for mark in ",\t;"}
+        known = {mark: sum(_folded_title(t) in _NAMES for t in cells) for mark, cells in found.items()}
+        mark = max(known, key=lambda m: known[m])
+        if not known[mark]:
+            raise Unreadable(
+                "1行目に知っている見出しが1つもありません。1行目を見出し（保険者番号、記号、番号、氏名 など）にしてください。"
+                "ひな形は flask roster template で作れます。"
+            )
+        if len(found[mark]) > MOST_COLUMNS:
+            raise Unreadable(f"列が{len(found[mark])}あります。{MOST_COLUMNS}列以内にしてください。")
+        return mark, found[mark]
+
+    def _even(self, lines: list[int], rows: list[list[str]], findings: Findings) -> tuple[list[int], list[list[str]]]:
+        """Only rows with as many cells as the header; empty ones are passed over, others reported."""
+        width = len(self.header)
+        if set(map(len, rows)) == {width}:
+            return lines, rows
+        good: list[tuple[int, list[str]]] = []
+        for line, row in zip(lines, rows, strict=True):
+            if len(row) > width and not any(map(str.strip, row[width:])):
+                row = row[:width]
+            if len(row) == width:
+                good.append((line, row))
+            elif any(map(str.strip, row)):
+                self.rows += 1
+                first = next(c for c in row if c.strip())
+                findings.error(line, self.header[0].strip(), first, f"セルが{len(row)}個あります。見出しと同じ{width}個にしてください")
+        return [line for line, _ in good], [row for _, row in good]
+
+    def _batch(self, lines: list[int], rows: list[list[str]], findings: Findings) -> Iterator[tuple[Any, ...]]:
+        turned = list(zip(*rows, strict=True))
+        cells = {name: turned[i] for name, i in self.places.items()}
+        values = {name: self._rules[name].values(texts) for name, texts in cells.items()}
+        faulty: set[int] = set()
+        if any(found is None for found in values.values()):
+            kept = [i for i, row in enumerate(rows) if self._says_something(lines[i], row, findings)]
+            if len(kept) < len(rows):
+                if not kept:
+                    return iter(())
+                return self._batch([lines[i] for i in kept], [rows[i] for i in kept], findings)
+            for name, found in values.items():
+                if found is None:
+                    values[name] = self._cell_by_cell(name, lines, cells[name], faulty, findings)
+        self.rows += len(rows)
+        for name, texts in cells.items():
+            self._tell(name, lines, texts, values[name] or [], findings)
+        return self._rows(lines, cells, {name: found or [] for name, found in values.items()}, faulty, findings)
+
+    def _says_something(self, line: int, row: list[str], findings: Findings) -> bool:
+        """Whether the row is more than empty cells, and not the header once more."""
+        if row == self.header:
+            self.rows += 1
+            findings.error(line, self.header[0].strip(), row[0], "見出しの行がもう一度あります。この行を取り除いてください")
+            return False
+        return any(map(str.strip, row))
+
+    def _cell_by_cell(self, name: str, lines: list[int], texts: Collection[str], faulty: set[int], findings: Findings) -> list[Any]:
+        found: list[Any] = []
+        for i, text in enumerate(texts):
+            try:
+                found.append(self._rules[name].parse(text))
+            except Wrong as wrong:
+                found.append(None)
+                faulty.add(i)
+                findings.error(lines[i], self.title(name), text, str(wrong))
+        return found
+
+    def _tell(self, name: str, lines: list[int], texts: Collection[str], values: list[Any], findings: Findings) -> None:
+        """Warn of odd values and count the repaired ones."""
+        for i, text in self._rules[name].warnings(values):
+            findings.warning(lines[i], self.title(name), values[i], text)
+        if repaired := self._rules[name].repaired:
+            for i, text in enumerate(map(str.strip, texts)):
+                if text in repaired:
+                    findings.repair(lines[i], self.title(name), text, values[i])
+
+    def _rows(
+        self, lines: list[int], cells: dict[str, Any], values: dict[str, list[Any]], faulty: set[int], findings: Findings
+    ) -> Iterator[tuple[Any, ...]]:
+        count = len(lines)
+
+        def column(name: str) -> list[Any]:
+            if name in values:
+                return values[name]
+            return [None if name in ("issue_reason", "delivery", "copay", "withheld") else ""] * count
+
+        born, qualified, lost, expires, copay = map(column, ("birth_date", "qualified_on", "lost_on", "expires_on", "copay"))
+        about = zip(*map(column, _Certificates.columns), strict=True)
+        certificates = list(map(self._certificates.__getitem__, about))
+        today = self._today.isoformat()
+        seventy = birthday_before(self._today, 70)
+        suspects = [
+            i
+            for i, (b, q, x, e, c, p) in enumerate(zip(born, qualified, lost, expires, copay, certificates, strict=True))
+            if b is None or q is None or x is None or e is None or b > today or q < b or (x and x < q)
+            or p.complaints or (e and e[:4] >= f"{int(b[:4]) + 75}") or (b <= seventy or c is not None)
+        ]  # fmt: skip
+        for i in suspects:
+            if i not in faulty:
+                self._judge(lines[i], {name: texts[i] for name, texts in cells.items()}, {n: v[i] for n, v in values.items()}, findings)
+        keys = [column(n) for n in ("insurer_number", "symbol", "number")]
+        stored = {name: column(name) for name in FIELDS if name not in ("household", "delivery", "withheld")}
+        stored["household"] = _households(*keys)
+        stored["delivery"] = [c.delivery for c in certificates]
+        stored["withheld"] = [c.withheld for c in certificates]
+        for name in ("person_id", "lost_on", "issued_on", "expires_on", "effective_on"):
+            stored[name] = [value or None for value in stored[name]]
+        return zip(lines, *(stored[name] for name in FIELDS), strict=True)
+
+    def _judge(self, line: int, texts: dict[str, str], row: dict[str, Any], findings: Findings) -> None:
+        """What only the row as a whole can tell."""
+
+        def wrong(name: str, text: str) -> None:
+            findings.error(line, self.title(name), texts.get(name, ""), text)
+
+        def odd(name: str, text: str) -> None:
+            findings.warning(line, self.title(name), texts.get(name, ""), text)
+
+        born, today = dt.date.fromisoformat(row["birth_date"]), self._today
+        if born > today:
+            wrong("birth_date", f"今日（{today}）より後です。正しい日付を入力してください")
+        if row["qualified_on"] < row["birth_date"]:
+            wrong("qualified_on", f"生年月日（{row['birth_date']}）より前です。どちらかを直してください")
+        if row.get("lost_on") and row["lost_on"] < row["qualified_on"]:
+            wrong("lost_on", f"資格取得年月日（{row['qualified_on']}）より前です。どちらかを直してください")
+        certificate = self._certificates[tuple(row.get(n, _BLANK.get(n, "")) for n in _Certificates.columns)]
+        for name, is_wrong, text in certificate.complaints:
+            (wrong if is_wrong else odd)(name, text)
+        last = birthday(born, 75) - dt.timedelta(days=1)
+        if row.get("expires_on") and row["expires_on"] > last.isoformat():
+            odd("expires_on", f"75歳の誕生日の前日（{last}）より後です。{last} までとして表示します")
+        over = birthday(born, 70) <= today
+        if row.get("copay") is not None and not over:
+            odd("copay", "70歳になっていない人に割合があります。このまま取り込みます。違うときは空にしてください")
+        covered = not row.get("lost_on") or row["lost_on"] > today.isoformat()
+        shows = certificate.delivery in ("web", "paper") and covered
+        if over and self.has("copay") and row["copay"] is None and shows and today >= _copay_from(born):
+            odd("copay", "70歳以上の人に割合がありません。このまま取り込みます。1割、2割、3割のいずれかを入力してください")
+
+
+class _Certificates(dict[tuple[Any, ...], Certificate]):
+    """What the columns about the certificate come to, remembered by their values."""
+
+    columns = ("issue_reason", "delivery", "issued_on", "expires_on", "copay", "effective_on", "withheld")
+
+    def __init__(self, has_reason: bool) -> None:
+        self._has_reason = has_reason
+
+    def __missing__(self, key: tuple[Any, ...]) -> Certificate:
+        if len(self) >= 20_000:
+            self.clear()
+        self[key] = found = self._certificate(*key)
+        return found
+
+    def _certificate(
+        self, reason: int | None, delivery: str | None, issued: str, expires: str, copay: int | None, effective: str, withheld: int | None
+    ) -> Certificate:
+        complaints = []
+        if reason == 7:
+            if delivery == "web":
+                complaints.append(("delivery", False, "交付事由7の人は必ず紙で交付します。紙として取り込みます"))
+            if withheld == 0:
+                complaints.append(("withheld", False, "交付事由7の人は必ず不開示です。不開示として取り込みます"))
+            delivery, withheld = "paper", 1
+        if reason is not None and delivery is None:
+            complaints.append(("delivery", True, "空です。交付事由があるときは WEB か 紙 を入力してください"))
+        if reason is not None or (delivery is not None and not self._has_reason):
+            for name, value in (("issued_on", issued), ("expires_on", expires)):
+                if value == "":
+                    complaints.append((name, True, "空です。資格確認書を交付する人には日付を入力してください"))
+        elif delivery is not None:
+            complaints.append(("delivery", False, "交付事由が空なので、資格確認書は交付しません"))
+            delivery = None
+        if issued and expires and expires <= issued:
+            complaints.append(("expires_on", True, f"交付年月日（{issued}）以前です。交付年月日より後の日付を入力してください"))
+        if issued and expires and expires >= f"{int(issued[:4]) + 5}{issued[4:]}":
+            complaints.append(("expires_on", True, f"交付年月日（{issued}）から5年以上後です。5年後の前日までの日付を入力してください"))
+        if copay is not None and effective == "":
+            complaints.append(("effective_on", True, "空です。一部負担金の割合があるときは発効期日を入力してください"))
+        return Certificate(delivery or "none", withheld, tuple(complaints))
+
+
+_BLANK = {"issue_reason": None, "delivery": None, "copay": None, "withheld": None}
+
+
+def birthday_before(day: dt.date, age: int) -> str:
+    """The latest day of birth, as 1956-11-23, of those who are `age` years or older on that day."""
+    return f"{day.year - age}{day.isoformat()[4:]}"
+
+
+def _copay_from(born: dt.date) -> dt.date:
+    """From when a share is shown: the month after the 70th birthday, or that day itself where it is the first of a month."""
+    turned = birthday(born, 70)
+    return turned if turned.day == 1 else (turned.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+
+
+def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> list[str | None]:
+    """Insurer number, symbol and number, width-folded and parted by tabs, which no cell can hold; None where one is wrong."""
+    if None in insurers or None in symbols or None in numbers:
+        rows = zip(insurers, symbols, numbers, strict=True)
+        return [None if None in row else "\t".join(map(fold, row)) for row in rows]
+    joined = "\n".join(map("\t".join, zip(insurers, symbols, numbers, strict=True)))
+    if not joined.isascii():
+        import unicodedata
+
+        joined = unicodedata.normalize("NFKC", joined)
+    return list(joined.split("\n"))
+
+
+def _folded_title(text: str) -> str:
+    return fold(text).lower().replace(" ", "")
+
+
+_NAMES = {_folded_title(text): name for name, title in TITLES.items() for text in (name, title.japanese)}
+
+
+def _places(header: list[str]) -> dict[str, int]:
+    places: dict[str, int] = {}
+    for i, text in enumerate(header):
+        if (name := _NAMES.get(_folded_title(text))) is not None:
+            places.setdefault(name, i)
+    return places
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8 where the whole file is, else CP932; where neither fits, the one with fewer faults. Raises Unreadable."""
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    clean = True
+    with path.open("rb") as file:
+        start = file.read(8)
+        if not start:
+            raise Unreadable("ファイルが空です。加入者CSVを選び直してください。")
+        if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+            raise Unreadable("CSVではなくExcelブックかZIPファイルです。Excelで「CSV UTF-8（コンマ区切り）」として保存し直してください。")
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise Unreadable("Unicodeテキスト（UTF-16）で保存されています。Excelで「CSV UTF-8（コンマ区切り）」として保存し直してください。")
+        file.seek(0)
+        while chunk := file.read(CHUNK):
+            if b"\0" in chunk:
+                raise Unreadable("NUL文字が入っています。CSVではないファイルです。「CSV UTF-8（コンマ区切り）」で保存し直してください。")
+            if len(chunk) == CHUNK and b"\n" not in chunk and b"\r" not in chunk:
+                raise Unreadable("1行が長すぎます。CSVではないファイルか、改行がないファイルです。保存し直してください。")
+            if clean:
+                try:
+                    utf8.decode(chunk, final=len(chunk) < CHUNK)
+                except UnicodeDecodeError:
+                    clean = False
+    if clean or start.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding))
+
+
+def _faults(path: Path, encoding: str) -> int:
+    """How many characters of the file do not fit the encoding."""
+    with open(path, encoding=encoding, errors="replace", newline="") as file:
+        return sum(chunk.count("\ufffd") for chunk in iter(lambda: file.read(CHUNK), ""))

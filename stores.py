@@ -1,0 +1,101 @@
+"""Where an import works: SQLite's own file, or a temporary copy of PostgreSQL's members; and the lock that keeps two apart."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import models
+
+LOCK = 0x6B616B75
+"""The number of the advisory lock on PostgreSQL."""
+
+
+class Busy(Exception):
+    """Another import or upgrade is running; the text is a sentence for the clerk."""
+
+
+def is_sqlite() -> bool:
+    return "sqlite" in type(models.database.obj).__name__.lower()
+
+
+@contextlib.contextmanager
+def alone(seconds: float = 0) -> Iterator[None]:
+    """Keep every other import, purge and upgrade away. Waits so many seconds for one that runs. Raises Busy.
+
+    A lock of the operating system or of the server: it ends with the process, however that ends.
+    """
+    until = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        if is_sqlite():
+            handle = os.open(f"{models.database.database}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            stack.callback(os.close, handle)
+        else:
+            stack.enter_context(models.database.connection_context() if models.database.is_closed() else contextlib.nullcontext())
+        while not (_lock_file(handle) if is_sqlite() else _lock_server()):
+            if time.monotonic() >= until:
+                raise Busy("ほかの取り込みか更新が動いています。終わってから、もう一度実行してください。")
+            time.sleep(0.1)
+        if not is_sqlite():
+            stack.callback(models.database.execute_sql, "SELECT pg_advisory_unlock(%s)", (LOCK,))
+        yield
+
+
+def _lock_file(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_server() -> bool:
+    return models.database.execute_sql("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()[0]
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[sqlite3.Connection]:
+    """A SQLite connection that sees the stored members and accounts, and has room for temporary tables.
+
+    On SQLite it is a connection of its own to the file; on PostgreSQL a temporary database with a copy of the members.
+    """
+    path = Path(models.database.database) if is_sqlite() else ""
+    work = sqlite3.connect(path, isolation_level=None, timeout=15)
+    try:
+        work.executescript(
+            "PRAGMA foreign_keys = 1; PRAGMA synchronous = FULL; PRAGMA cache_size = -48000;"
+            "PRAGMA temp.cache_size = -48000; PRAGMA temp.journal_mode = OFF; PRAGMA temp.synchronous = OFF;"
+        )
+        if not is_sqlite():
+            _copy_members(work)
+        yield work
+    finally:
+        work.close()
+
+
+def execute(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+    """Run the statements in one transaction of the database itself. `{}` in them stands for a value."""
+    if not is_sqlite():
+        return _execute_on_server(work, statements)
+    work.execute("BEGIN IMMEDIATE")
+    try:
+        for sql, values in statements:
+            work.execute(sql.format(*"?" * len(values)), values)
+    except BaseException:
+        work.execute("ROLLBACK")
+        raise
+    work.execute("COMMIT")
+
+
+def _copy_members(work: sqlite3.Connection) -> None:
+    raise NotImplementedError
+
+
+def _execute_on_server(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+    raise NotImplementedError

@@ -1,0 +1,21 @@
+"""The commands alone, without the pages: what the clerk's tests drive, in this process or as `python -m tests.clerk`."""
+
+from flask import Flask
+
+import commands
+import models
+import settings
+
+
+def make_app() -> Flask:
+    app = Flask("clerk", static_folder=None)
+    settings.load(app)
+    models.connect(app.config["DATABASE_URL"])
+    commands.register(app)
+    return app
+
+
+if __name__ == "__main__":
+    from flask.cli import FlaskGroup
+
+    FlaskGroup(create_app=make_app, add_default_commands=False).main(prog_name="flask")

@@ -1,0 +1,129 @@
+"""Forgotten password, change of password and address, sessions and trusted phones."""
+
+from __future__ import annotations
+
+import pytest
+
+import models
+from tests.conftest import PASSWORD
+from tests.phone import Phone
+
+NAO, NEW = "佐倉 直人", "four silent otters 31"
+
+
+@pytest.fixture
+def nao(enroll):
+    return enroll(NAO, "nao@example.jp")
+
+
+def ask(app, login_id, email):
+    phone = Phone(app)
+    phone.get("/password/forgot")
+    return phone, phone.send(username=login_id, email=email)
+
+
+def test_a_reset_link_works_once_and_starts_no_session(nao, app, letters, mails):
+    phone, _ = ask(app, letters[NAO][0].lower(), "ＮＡＯ@example.jp")
+    link = mails.link.removeprefix("http://localhost")
+    assert phone.get(link).status == 200
+    assert nao.get("/").url == "/"  # opening it changed nothing
+    assert phone.send(bday="昭和54年6月12日", new_password=NEW).url == "/login"
+    assert phone.get("/").url == "/login"
+    assert nao.get("/").url == "/login"  # every session is over
+    assert phone.get(link).status == 410
+    phone.get("/login")
+    assert phone.send(username=letters[NAO][0], password=NEW).url == "/login/code"
+
+
+def test_a_reset_link_ends_after_thirty_minutes(nao, app, letters, mails, monkeypatch):
+    import itsdangerous.timed
+
+    phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
+    link = mails.link.removeprefix("http://localhost")
+    later = itsdangerous.timed.time.time() + 30 * 60 + 2
+    monkeypatch.setattr(itsdangerous.timed.TimestampSigner, "get_timestamp", lambda self: int(later))
+    assert phone.get(link).status == 410
+
+
+def test_a_wrong_birth_date_resets_nothing(nao, app, letters, mails):
+    phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
+    phone.get(mails.link.removeprefix("http://localhost"))
+    assert phone.send(bday="19790613", new_password=NEW).status == 422
+    assert nao.get("/").url == "/"
+
+
+@pytest.mark.parametrize(("login_id", "email"), [("Z999-999-999", "nao@example.jp"), (None, "other@example.jp")])
+def test_forgotten_password_always_answers_the_same(nao, app, letters, mails, login_id, email):
+    sent = len(mails)
+    _, right = ask(app, letters[NAO][0], "nao@example.jp")
+    assert len(mails) == sent + 1
+    _, wrong = ask(app, login_id or letters[NAO][0], email)
+    assert (right.status, right.text) == (wrong.status, wrong.text)
+    assert len(mails) == sent + 1
+
+
+def test_reset_mails_are_limited(nao, app, letters, mails):
+    for _ in range(3):
+        ask(app, letters[NAO][0], "nao@example.jp")
+    _, page = ask(app, letters[NAO][0], "nao@example.jp")
+    assert page.status == 429
+
+
+def test_a_new_password_ends_every_session_and_every_trust(nao, app, letters, log_in, mails):
+    nao.send("trust", trust="yes")
+    other = log_in(NAO)
+    nao.get("/account/password")
+    assert nao.send(password="wrong", new_password=NEW).status == 422
+    page = nao.send(password=PASSWORD, new_password=NEW)
+    assert page.url == "/login"
+    assert other.get("/").url == "/login"
+    assert not models.Trust.select().exists()
+    assert "パスワード" in mails[-1].get_content()
+    phone = Phone(app)
+    phone.get("/login")
+    assert phone.send(username=letters[NAO][0], password=NEW).url == "/login/code"
+
+
+def test_a_new_address_counts_when_its_code_comes_back_and_the_old_one_is_told(nao, mails):
+    nao.get("/account/email")
+    nao.send(password=PASSWORD, email="new@example.jp")
+    assert models.Account.get(models.Account.email.is_null(False)).email == "nao@example.jp"
+    assert mails[-1]["To"] == "new@example.jp"
+    assert nao.send(code=mails.code).url == "/account"
+    assert models.Account.get(models.Account.email.is_null(False)).email == "new@example.jp"
+    assert mails[-1]["To"] == "nao@example.jp"
+
+
+def test_an_address_that_is_taken_looks_the_same_on_the_screen(nao, enroll, mails):
+    enroll("佐倉 美咲", "misaki@example.jp")
+    nao.get("/account/email")
+    page = nao.send(password=PASSWORD, email="Misaki@example.jp")
+    assert page.url == "/account/email/code"
+    assert "すでに登録されています" in mails[-1].get_content()
+
+
+def test_one_tap_ends_every_other_session(nao, log_in):
+    other = log_in(NAO)
+    nao.get("/account")
+    nao.post("/account/sessions/end")
+    assert other.get("/").url == "/login"
+    assert nao.get("/").url == "/"
+
+
+def test_a_trusted_phone_is_listed_and_removable(nao, log_in, letters):
+    nao.send("trust", trust="yes")
+    page = nao.get("/account")
+    trust = page.form("trust")["fields"]["trust"]
+    other = log_in(NAO)
+    other.post("/account/trusts/remove", {"trust": trust})
+    assert nao.get("/").url == "/login"
+    nao.get("/login")
+    assert nao.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
+
+
+def test_nobody_removes_the_trust_of_another(nao, enroll):
+    nao.send("trust", trust="yes")
+    trust = models.Trust.get().id
+    enroll("佐倉 美咲").post("/account/trusts/remove", {"trust": trust})
+    assert models.Trust.select().where(models.Trust.id == trust).exists()
+    assert nao.get("/").url == "/"

@@ -1,0 +1,321 @@
+"""The whole way in a real browser, against the real server and a real mail server."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import email
+import email.policy
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.conftest import BORN, PASSWORD, ROSTERS, settings_for
+from tests.ready import browser
+
+ROOT = Path(__file__).parent.parent
+NAO = "佐倉 直人"
+
+
+class Postbox:
+    """What the mail server took."""
+
+    def __init__(self) -> None:
+        self.mails = []
+
+    async def handle_DATA(self, _server, _session, envelope):
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        return "250 OK"
+
+    def code(self, count: int = 1) -> str:
+        """The code of the newest mail, once `count` have come."""
+        for _ in range(100):
+            if len(self.mails) >= count:
+                return re.search(r"(?<!\d)\d{6}(?!\d)", self.mails[-1].get_content()).group()
+            time.sleep(0.1)
+        raise AssertionError(f"no mail number {count}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def postbox():
+    box = Postbox()
+    server = Controller(box, hostname="127.0.0.1", port=free_port())
+    server.start()
+    box.port = server.port
+    yield box
+    server.stop()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, postbox):
+    """make serve, without make: the real server with the sample roster. Yields (address, process, letters)."""
+    settings_for(monkeypatch, tmp_path)
+    port = free_port()
+    monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
+    monkeypatch.setenv("KAKUNIN_BASE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("HOST", "127.0.0.1")
+    monkeypatch.setenv("PORT", str(port))
+    flask = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
+    roster = [*("roster", "import", str(ROSTERS / "roster-utf8.csv")), "--credentials", str(tmp_path / "letters.csv")]
+    for arguments in (["db", "upgrade"], roster):
+        subprocess.run([*flask, *arguments], cwd=ROOT, check=True, capture_output=True)
+    process = subprocess.Popen([*flask, "serve"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.05)
+    with (tmp_path / "letters.csv").open(encoding="utf-8-sig") as file:
+        letters = {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
+    yield f"http://127.0.0.1:{port}", process, letters
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        process.wait(40)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=browser(), args=arguments)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def phone(chromium):
+    """A phone that fails the test on a CSP violation or a script error."""
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ja-JP")
+    page = context.new_page()
+    faults = []
+    page.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.set_default_timeout(10_000)
+    yield page
+    context.close()
+    assert not faults
+
+
+def enroll(page: Page, site, postbox: Postbox, name: str = NAO) -> None:
+    """Through first use to home."""
+    address, _, letters = site
+    page.goto(f"{address}/login")
+    page.fill("[name=username]", letters[name][0])
+    page.fill("[name=password]", letters[name][1])
+    submit(page)
+    page.fill("[name=bday]", BORN[name])
+    page.fill("[name=new-password]", PASSWORD)
+    page.fill("[name=email]", "nao@example.jp")
+    count = len(postbox.mails)
+    submit(page)
+    page.fill("[name=code]", postbox.code(count + 1))
+    submit(page)
+    page.wait_for_url(f"{address}/")
+
+
+def submit(page: Page) -> None:
+    page.locator("main form button[type=submit]").first.click()
+
+
+def shown_time(page: Page) -> str:
+    return re.search(r"\d\d:\d\d:\d\d$", page.locator("#clock").inner_text().strip()).group()
+
+
+VEIL = "通信が切れています"
+
+
+def veiled(page: Page) -> bool:
+    """Whether the veil is what a finger in the middle of the screen, and on the keys, would touch."""
+    return page.evaluate(
+        """() => {
+            const over = (x, y) => { const e = document.elementFromPoint(x, y); return !!e && !!e.closest('.veil') };
+            return over(innerWidth / 2, innerHeight / 2) && over(innerWidth / 2, 220) && over(40, 80);
+        }"""
+    )
+
+
+def test_from_login_through_a_mailed_code_to_a_clock_that_ticks_and_a_veil_when_it_stops(phone, site, postbox):
+    address, process, letters = site
+    enroll(phone, site, postbox)
+    phone.locator("form[action$='/logout'] button").click()
+    phone.fill("[name=username]", letters[NAO][0])
+    phone.fill("[name=password]", PASSWORD)
+    count = len(postbox.mails)
+    submit(phone)
+    phone.fill("[name=code]", postbox.code(count + 1))
+    submit(phone)
+    phone.wait_for_url(f"{address}/")
+    phone.locator("a[href*='/certificates/']").first.click()
+    seen = {shown_time(phone)}
+    deadline = time.monotonic() + 8
+    while len(seen) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        seen.add(shown_time(phone))
+    assert len(seen) >= 4, seen
+    assert not veiled(phone)
+    process.terminate()
+    process.wait(40)
+    stopped = time.monotonic()
+    while not veiled(phone) and time.monotonic() < stopped + 9:
+        time.sleep(0.1)
+    assert veiled(phone)
+    assert time.monotonic() - stopped < 6.5
+    assert phone.get_by_text(VEIL).first.is_visible()
+
+
+def test_no_screen_scrolls_sideways_and_the_keys_are_on_the_first(phone, site, postbox):
+    address, _, _ = site
+    enroll(phone, site, postbox)
+    card = phone.locator("a[href*='/certificates/']").first.get_attribute("href")
+    for width, height in ((320, 568), (390, 664), (360, 560), (430, 932)):
+        phone.set_viewport_size({"width": width, "height": height})
+        for path in ("/", "/account", "/account/password", "/account/email", "/help", "/staff", card):
+            phone.goto(address + path)
+            assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, path)
+        if width >= 360:
+            expect(phone.locator("#clock")).to_be_in_viewport(ratio=1)
+            for value in ("06139463", "128", "1024", "昭和54年6月12日"):
+                expect(phone.get_by_text(value).last).to_be_in_viewport(ratio=1)
+
+
+@pytest.fixture
+def live(phone, site, postbox):
+    """A phone that shows a live certificate."""
+    enroll(phone, site, postbox)
+    phone.locator("a[href*='/certificates/']").first.click()
+    expect(phone.locator("#clock.live")).to_be_visible()
+    return phone
+
+
+def until(condition, seconds: float) -> float:
+    """Seconds until it holds; fails after so many."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it never held"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def test_a_network_that_is_cut_veils_the_card_and_its_return_lifts_the_veil(live):
+    live.context.set_offline(True)
+    assert 3.5 < until(lambda: veiled(live), 7) < 6.5
+    live.context.set_offline(False)
+    assert until(lambda: not veiled(live), 4) < 3
+
+
+def test_a_server_that_hangs_veils_the_card(live, site):
+    _, process, _ = site
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGSTOP)
+    try:
+        assert until(lambda: veiled(live), 8) < 6.5
+    finally:
+        for child in children:
+            os.kill(int(child), signal.SIGCONT)
+    until(lambda: not veiled(live), 8)
+
+
+def test_three_seconds_of_latency_do_not_flicker(live):
+    def late(route):
+        time.sleep(3)
+        route.continue_()
+
+    live.route("**/clock/*", late)
+    seen, end = [], time.monotonic() + 14
+    while time.monotonic() < end:
+        seen.append(veiled(live))
+        live.wait_for_timeout(100)
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 503, 204])
+def test_no_other_answer_leaves_the_card_uncovered(live, status):
+    live.route("**/clock/*", lambda route: route.fulfill(status=status, body="<p>14:05:33</p>"))
+    assert until(lambda: veiled(live), 8) < 7
+
+
+def test_a_redirect_to_the_login_page_leaves_the_card_covered(live):
+    live.route(
+        "**/clock/*",
+        lambda route: route.fulfill(status=200, content_type="text/html", body="<html><body><h1>x</h1></body></html>"),
+    )
+    until(lambda: not live.get_by_text("06139463").first.is_visible() or veiled(live), 8)
+
+
+def test_without_javascript_the_page_ends_under_the_veil(chromium, live):
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844}, java_script_enabled=False, storage_state=live.context.storage_state()
+    )
+    page = context.new_page()
+    page.goto(live.url)
+    time.sleep(6)
+    shot = page.screenshot()
+    time.sleep(1)
+    assert page.screenshot() == shot
+    assert page.locator("#clock .veil").is_visible()
+    assert page.get_by_text("JavaScript").first.is_visible()
+    context.close()
+
+
+def test_reduced_motion_neither_covers_a_live_card_nor_uncovers_a_dead_one(live):
+    live.emulate_media(reduced_motion="reduce")
+    live.wait_for_timeout(3000)
+    assert not veiled(live)
+    live.context.set_offline(True)
+    assert until(lambda: veiled(live), 8) < 6.5
+
+
+def test_back_and_forward_show_no_dead_card(live, site):
+    address, process, _ = site
+    live.goto(f"{address}/")
+    process.terminate()
+    process.wait(40)
+    with contextlib.suppress(PlaywrightError):  # the browser's own error page is as good as the veil
+        live.go_back(wait_until="commit", timeout=5000)
+    time.sleep(6)
+    cards = live.get_by_text("06139463")
+    assert cards.count() == 0 or veiled(live)
+
+
+def test_logout_elsewhere_ends_the_display(live, site):
+    address, _, _ = site
+    other = live.context.new_page()
+    other.goto(f"{address}/")
+    other.locator("form[action$='/logout'] button").click()
+    assert until(lambda: "表示を終わりました" in live.locator("#clock").inner_text(), 15) < 15
+    assert live.locator("[hx-trigger]").count() == 0
+
+
+def test_printing_shows_nothing_and_a_wide_screen_with_a_mouse_is_told_to_use_a_phone(chromium, live):
+    live.emulate_media(media="print")
+    assert not live.get_by_text("06139463").first.is_visible()
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, storage_state=live.context.storage_state())
+    page = context.new_page()
+    page.goto(live.url)
+    assert not page.get_by_text("06139463").first.is_visible()
+    assert page.get_by_text("スマートフォンで表示してください").first.is_visible()
+    context.close()

@@ -1,0 +1,125 @@
+"""What stands before Flask: headers on every answer, the Host check, admission; and input that is none."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from front import Admission
+from tests.phone import Phone
+
+EVERYWHERE = [
+    "Content-Security-Policy",
+    "X-Content-Type-Options",
+    "Referrer-Policy",
+    "Cross-Origin-Opener-Policy",
+    "Cross-Origin-Resource-Policy",
+    "Permissions-Policy",
+]
+
+
+@pytest.mark.parametrize("path", ["/login", "/nothing", "/healthz", "/static/none.css"])
+def test_security_headers_stand_on_every_answer(app, path):
+    response = app.test_client().get(path)
+    assert [name for name in EVERYWHERE if name not in response.headers] == []
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+
+
+def test_static_files_carry_them_too_and_are_kept_for_a_year(app):
+    page = Phone(app).get("/login")
+    (css,) = [part for part in page.html.split('"') if part.startswith("/static/app.")]
+    response = app.test_client().get(css, headers={"Accept-Encoding": "br"})
+    assert response.status_code == 200
+    assert [name for name in EVERYWHERE if name not in response.headers] == []
+    assert response.headers["Cache-Control"] == "max-age=31536000, public, immutable"
+    assert response.headers["Content-Encoding"] == "br"
+    response.close()
+
+
+def test_behind_tls_cookies_are_host_bound_and_hsts_stands(app, monkeypatch):
+    monkeypatch.setenv("KAKUNIN_BASE_URL", "https://web.example.jp")
+    monkeypatch.delenv("KAKUNIN_INSECURE_COOKIES")
+    from app import create_app
+
+    client = create_app().test_client()
+    response = client.get("/login", base_url="https://web.example.jp")
+    assert "max-age=" in response.headers["Strict-Transport-Security"]
+    assert client.application.config["SESSION_COOKIE_NAME"] == "__Host-session"
+    assert client.application.extensions["kakunin"].clock.lease_cookie == "__Secure-lease"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "", "[", "localhost@evil.example", "evil.example:80"]
+)
+def test_a_host_that_is_not_ours_is_refused(app, host):
+    assert app.test_client().get("/login", headers={"Host": host}).status_code == 400
+
+
+def test_the_health_check_is_answered_under_any_host(app):
+    assert app.test_client().get("/healthz", headers={"Host": "10.0.0.7"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("GET", "/certificates/%00/clock/%ff", {}),
+        ("GET", "/certificates/" + "x" * 5000, {}),
+        ("GET", "/password/reset/" + "é" * 300, {}),
+        ("GET", "/login?next=%ff%fe", {}),
+        ("PUT", "/login", {}),
+        ("TRACE", "/login", {}),
+        ("POST", "/login", {"data": b"\xff\xfe=\x00", "content_type": "application/x-www-form-urlencoded"}),
+        ("POST", "/login", {"data": "{", "content_type": "application/json"}),
+        ("POST", "/login", {"data": {"username": "x" * 1_000_000, "password": "y"}}),
+        ("POST", "/login", {"data": "--x\r\n", "content_type": "multipart/form-data; boundary=x"}),
+        (
+            "POST",
+            "/login",
+            {"data": "&".join(f"a{n}=1" for n in range(5000)), "content_type": "application/x-www-form-urlencoded"},
+        ),
+        ("GET", "/login", {"headers": {"Cookie": "session=" + "x" * 60000}}),
+        ("GET", "/login", {"headers": {"Range": "bytes=0-0,9-"}}),
+        ("POST", "/healthz", {}),
+    ],
+)
+def test_bad_input_gets_a_page_and_never_a_500(app, method, path, options):
+    headers = {"Sec-Fetch-Site": "same-origin"} | options.pop("headers", {})
+    response = app.test_client().open(path, method=method, headers=headers, **options)
+    assert response.status_code < 500, response.get_data(as_text=True)
+
+
+def test_an_error_page_explains_itself_in_japanese(app):
+    page = Phone(app).get("/static/none.css")
+    assert page.status in (303, 404) or page.url == "/login"
+    page = Phone(app).post("/login", {"username": "x" * 100_000})
+    assert page.status == 413
+    assert "長すぎます" in page.text
+
+
+def test_no_more_are_admitted_than_the_half_of_the_threads():
+    entered, leave, answers = threading.Semaphore(0), threading.Event(), []
+
+    def slow(environ, start_response):
+        entered.release()
+        leave.wait(5)
+        start_response("200 OK", [])
+        return [b""]
+
+    door = Admission(slow, 2)
+
+    def request():
+        door({}, lambda status, headers: answers.append((status, dict(headers))))
+
+    threads = [threading.Thread(target=request) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        entered.acquire(timeout=5)
+    request()
+    assert answers[0][0] == "503 Service Unavailable"
+    assert answers[0][1]["Retry-After"] == "3"
+    leave.set()
+    for thread in threads:
+        thread.join()
+    request()
+    assert [status for status, _ in answers[1:]] == ["200 OK"] * 3

@@ -1,0 +1,54 @@
+"""Settings: what stops the program, and that it says so in a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+import settings
+from settings import BadSetting
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("KAKUNIN_SECRETKEY", "x", "is not a setting"),
+        ("KAKUNIN_TRUST_DAYS", "many", "whole number"),
+        ("KAKUNIN_TRUST_DAYS", "-1", "whole number"),
+        ("KAKUNIN_TRUST_DAYS", "true", "whole number"),
+        ("KAKUNIN_INSURERS", "[]", "JSON object"),
+        ("KAKUNIN_INSURERS", '{"06139463": {}}', "needs a name"),
+        ("KAKUNIN_SECRET_KEY_FALLBACKS", '["short"]', "32 characters"),
+        ("KAKUNIN_DATABASE_URL", "mysql://x", "must begin"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_stops_the_program(app, monkeypatch, name, value, part):
+    from app import create_app
+
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSetting, match=part):
+        create_app()
+
+
+def test_a_secret_of_digits_stays_text(app, monkeypatch):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_SECRET_KEY", "12345678901234567890123456789012")
+    assert create_app().config["SECRET_KEY"] == "12345678901234567890123456789012"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("SECRET_KEY", "short", "KAKUNIN_SECRET_KEY"),
+        ("SECRET_KEY", "a" * 40, "too simple"),
+        ("MAIL_URL", "", "KAKUNIN_MAIL_URL"),
+        ("MAIL_FROM", "", "KAKUNIN_MAIL_FROM"),
+        ("INSURERS", {}, "KAKUNIN_INSURERS"),
+        ("BASE_URL", "", "KAKUNIN_BASE_URL"),
+        ("INSECURE_COOKIES", 0, "https://"),
+    ],
+)
+def test_the_server_refuses_to_start_without_what_it_needs(app, name, value, part):
+    settings.check_serving(app.config)
+    with pytest.raises(BadSetting, match=part):
+        settings.check_serving(app.config | {name: value})
