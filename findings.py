@@ -22,10 +22,19 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
+_FORMULA = re.compile(r"(?m)^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
+
+
 def plain_cell(value: object) -> str:
     """A cell that a spreadsheet takes for text: what would begin a formula gets an apostrophe before it."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@", "＝", "＋", "－", "＠") or (text[:1] in "\t\r\n" and text) else text
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain_column(values: list[Any]) -> list[Any]:
+    """As plain_cell, by one look at a whole column."""
+    texts = ["" if value is None else str(value) for value in values]
+    return list(map(plain_cell, texts)) if _FORMULA.search("\n".join(texts)) else texts
 
 
 class Findings:

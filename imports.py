@@ -288,36 +288,38 @@ def prepare(made: Plan, keys: Keys, letters: Letters | None) -> None:
         " WHERE h.id IS NULL OR h.line IN (SELECT value FROM json_each(?)) ORDER BY s.line",
         (str([line for _, line in made.lifted]),),
     )
+    work.execute("BEGIN")
     while batch := people.fetchmany(BATCH):
         shown = [row for row in batch if not row[2]]
         ids = [next(logins) for _ in shown]
         chance.shuffle(ids)
         passwords = list(temporary_passwords(len(shown)))
-        hashes = keys.hash_temporary(passwords)
-        given = {row[1]: (login, hashed) for row, login, hashed in zip(shown, ids, hashes, strict=True)}
+        given = {row[1]: pair for row, pair in zip(shown, zip(ids, keys.hash_temporary(passwords), strict=True), strict=True)}
         if letters and shown:
-            letters.write(_letters(made, shown, ids, passwords))
+            letters.write(list(_letters(made, shown, ids, passwords)))
         rows = []
         for row in batch:
-            member = row[0]
+            member, line = row[0], row[1]
             if member is None:
                 member, next_id = next_id, next_id + 1
-            rows.append((member, row[1], next(public_ids) if row[0] is None else None, *given.get(row[1], (None, None))))
+            rows.append((member, line, next(public_ids) if row[0] is None else None, *given.get(line, (None, None))))
         work.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?)", rows)
+    work.execute("COMMIT")
 
 
 def _letters(made: Plan, people: list[Any], ids: list[str], passwords: list[str]) -> Iterator[Letter]:
     """The letters of a batch. Those that would go to a withheld subscriber are left out and counted."""
-    for (_, _, _, insurer, symbol, number, branch, person, name, relation, household, workplace), login, password in zip(
-        people, ids, passwords, strict=True
-    ):
-        addressee = name
-        if relation != 1:
-            addressee, withheld = _subscriber(made, household)
-            if withheld:
-                made.left_out += 1
-                continue
-        yield Letter(login, password, insurer, symbol, number, branch, person, name, addressee, workplace)
+    last, addressee = None, ""
+    for person, login, password in zip(people, ids, passwords, strict=True):
+        _, _, _, insurer, symbol, number, branch, person_id, name, relation, household, workplace = person
+        if relation == 1:
+            last, addressee, withheld = household, name, 0
+        elif household != last:
+            last, (addressee, withheld) = household, _subscriber(made, household)
+        if withheld:
+            made.left_out += 1
+        else:
+            yield Letter(login, password, insurer, symbol, number, branch, person_id, name, addressee, workplace)
 
 
 def _subscriber(made: Plan, household: str) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codes import Keys, fold, grouped
-from findings import plain_cell
+from findings import plain_column
 from models import Account
 
 COLUMNS = ("ログインID", "仮パスワード", "保険者番号", "記号", "番号", "枝番", "加入者ID", "氏名", "宛名", "事業所名称")
@@ -81,9 +81,11 @@ class Letters:
             self._file = open(handle, "w", encoding="utf-8-sig", newline="")
             self._writer = csv.writer(self._file)
             self._writer.writerow(COLUMNS)
-        rows = [(grouped(one[0]), grouped(one[1]), *map(plain_cell, one[2:])) for one in letters]
-        self._writer.writerows(rows)
-        self.written += len(rows)
+        columns = [list(column) for column in zip(*letters, strict=True)]
+        if columns:
+            named = [list(map(grouped, column)) for column in columns[:2]]
+            self._writer.writerows(zip(*named, *map(plain_column, columns[2:]), strict=True))
+            self.written += len(columns[0])
 
     def sync(self) -> None:
         """Everything is on the disk when this returns."""
