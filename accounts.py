@@ -18,7 +18,7 @@ from zxcvbn import zxcvbn
 
 from codes import Keys, fold
 from eras import BadDate, parse_date
-from models import Account, Audit, Challenge, Mail, Member, Session, Trust, transaction
+from models import Account, Audit, Challenge, Counter, Mail, Member, Session, Trust, transaction
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # OWASP's first choice for argon2id
 _UNKNOWN = HASHER.hash(secrets.token_hex(16))
@@ -265,6 +265,18 @@ def queue(kind: str, account: Account | None, address: str, now: float) -> None:
 def note(now: float, action: str, actor: int | None, member: int | None = None, detail: str = "") -> None:
     """Write one line of the audit trail."""
     Audit.create(at=int(now), action=action, actor=actor, member=member or actor, detail=detail)
+
+
+def sweep(now: float, audit_days: int) -> None:
+    """Delete what is over: codes and counters after a day, mails after a week, expired trusts; the audit trail, and past
+    sessions with their displays, after `audit_days` days."""
+    moment, day = int(now), 86400
+    Challenge.delete().where(Challenge.created_at < moment - day).execute()
+    Counter.delete().where(Counter.since < moment - day, Counter.until < moment).execute()
+    Mail.delete().where(Mail.created_at < moment - 7 * day).execute()
+    Trust.delete().where(Trust.expires_at < moment).execute()
+    Session.delete().where(Session.seen_at < moment - audit_days * day).execute()
+    Audit.delete().where(Audit.at < moment - audit_days * day).execute()
 
 
 RESET_LIFE = 30 * 60

@@ -6,9 +6,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask
+from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_htmx import HTMX
 from flask_login import LoginManager
@@ -23,7 +24,7 @@ import settings
 import views
 from clock import Clock, session_reader
 from codes import Keys
-from front import Admission, Headers, Hosts, own_addresses
+from front import Admission, Bodies, Headers, Hosts, Wsgi, own_addresses
 from mailer import Mailer
 
 
@@ -37,9 +38,16 @@ class Kakunin:
     now: Callable[[], float]
 
 
+class Program(Flask):
+    """Flask, with a log that holds no address: a reset link is one."""
+
+    def log_exception(self, exc_info: Any) -> None:
+        self.logger.error("Exception in %s [%s]", request.endpoint, request.method, exc_info=exc_info)
+
+
 def create_app(now: Callable[[], float] = time.time) -> Flask:
     """The program, configured by the environment. Raises settings.BadSetting with a sentence for the operator."""
-    app = Flask(__name__, static_folder=None)
+    app = Program(__name__, static_folder=None)
     settings.load(app)
     secure = not app.config["INSECURE_COOKIES"]
     app.config.update(
@@ -62,9 +70,10 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     commands.register(app)
     server.register(app)
 
-    inside = Admission(app.wsgi_app, settings.server_options(1)["THREADS"] // 2)
+    threads = settings.server_options(1)["THREADS"]
+    inside: Wsgi = Bodies(Admission(app.wsgi_app, threads // 2), threads * 3 // 8, app.config["MAX_CONTENT_LENGTH"])
     if app.config["PROXIES"]:
-        inside = ProxyFix(inside, x_for=app.config["PROXIES"], x_proto=app.config["PROXIES"])  # type: ignore[assignment]
+        inside = ProxyFix(inside, x_for=app.config["PROXIES"], x_proto=app.config["PROXIES"])
     static = WhiteNoise(inside, immutable_file_test=lambda _path, _url: True, allow_all_origins=False)
     static.FOREVER = 365 * 24 * 60 * 60
     static.add_files(str(assets.BUILT), "static/")

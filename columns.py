@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from eras import BadDate, parse_date
@@ -55,7 +55,9 @@ SEX = {"1": 1, "男": 1, "2": 2, "女": 2, "3": 3, "裏面参照": 3}
 RELATION = {"1": 1, "本人": 1, "2": 2, "家族": 2}
 REASON = {"": None} | {str(n): n for n in range(1, 9)}
 DELIVERY = {"": None, "WEB": "web", "紙": "paper"}
-COPAY = {"": None} | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")} | {f"0{n}0": n * 10 for n in (1, 2, 3)}
+COPAY = (
+    {"": None} | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")} | {f"0{n}0": n * 10 for n in (1, 2, 3)}
+)
 WITHHELD = {"": None, "0": 0, "1": 1}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -108,10 +110,10 @@ class Column:
             raise Wrong("文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください")
         return self._rule(stripped)
 
-    def values(self, cells: Iterable[str]) -> list[Any] | None:
-        """The values of a batch, or None where some cell needs `parse` to say what is wrong or worth a word."""
+    def values(self, cells: Collection[str]) -> list[Any] | None:
+        """The values of a batch, or None where some cell needs `parse` to say what is wrong."""
         try:
-            return list(map(self.known.__getitem__, cells))
+            return list(map(self.known.__getitem__, cells)) if any(cells) or self._required else [self._empty] * len(cells)
         except Wrong:
             return None
 
@@ -135,13 +137,16 @@ class _Remembering(dict[str, Any]):
 class Text(Column):
     """Free text that differs from row to row: looked at a batch at a time, not cell by cell."""
 
-    unusual = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff]")
+    strange = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
 
     def __init__(
         self, limit: int, required: bool = False, kana: bool = False, lines: bool = False, odd: re.Pattern[str] | None = None
     ) -> None:
         super().__init__(self._text, empty="", required=required)
         self._limit, self._kana, self._lines, self._odd = limit, kana, lines, odd
+        self._strange = re.compile(f"[{self.strange}]")
+        self._look = re.compile(f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]")
+        self._calm = True  # nothing in the present batch is worth a closer look
 
     def _text(self, text: str) -> str:
         if self._lines:
@@ -157,20 +162,28 @@ class Text(Column):
             raise Wrong(f"{len(text)}文字あります。{self._limit}文字以内にしてください")
         return text
 
-    def values(self, cells: Iterable[str]) -> list[Any] | None:
-        """As Column.values, by one look at the whole batch: it must hold nothing unusual at all."""
+    def values(self, cells: Collection[str]) -> list[Any] | None:
+        """As Column.values, by one look at the whole batch: it must hold nothing that needs a closer one."""
+        self._calm = True
+        if not any(cells) and not self._required:
+            return [""] * len(cells)
         stripped = list(map(str.strip, cells))
         joined = "\n".join(stripped)
-        if self.unusual.search(joined) or joined.count("\n") != len(stripped) - 1:
+        if joined.count("\n") != len(stripped) - 1 or max(map(len, stripped)) > self._limit:
             return None
         if self._required and not all(stripped):
             return None
-        if self._kana and _HALF_KANA.search(joined):
-            stripped = full_kana(joined).split("\n")
-        return stripped if max(map(len, stripped)) <= self._limit else None
+        if self._look.search(joined):
+            self._calm = False
+            if self._strange.search(joined):
+                return None
+            if self._kana:
+                stripped = full_kana(joined).split("\n")
+                return stripped if max(map(len, stripped)) <= self._limit else None
+        return stripped
 
     def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
-        if self._odd is None or not self._odd.search("\n".join([value or "" for value in values])):
+        if self._odd is None or self._calm:
             return []
         return [(i, _rare(found[0])) for i, value in enumerate(values) if value and (found := self._odd.search(value))]
 
@@ -183,7 +196,7 @@ def _rare(character: str) -> str:
 class Key(Text):
     """A part of the natural key, or the insurer's own id: short text that Excel must not have changed."""
 
-    unusual = re.compile(Text.unusual.pattern[:-1] + "+＋eEｅＥ]")  # an E may be an exponent: look closer
+    strange = Text.strange + "+＋eEｅＥ"  # an E may be an exponent
 
     def _text(self, text: str) -> str:
         if _EXPONENT.fullmatch(fold(text)):

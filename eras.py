@@ -86,7 +86,9 @@ def _in_era(era: int, year: int, month: int, day: int) -> dt.date:
     found = _day(first.year + year - 1, month, day) if year else None
     if found is None or not first <= found <= last:
         until = "" if last == dt.date.max else f"{last:%Y-%m-%d}"
-        raise BadDate(f"{name}{year}年{month}月{day}日はありません（{name}は {first:%Y-%m-%d}〜{until}）。正しい日付を入力してください")
+        raise BadDate(
+            f"{name}{year}年{month}月{day}日はありません（{name}は {first:%Y-%m-%d}〜{until}）。正しい日付を入力してください"
+        )
     return found
 
 

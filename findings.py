@@ -31,10 +31,10 @@ def plain_cell(value: object) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def plain_column(values: list[Any]) -> list[Any]:
-    """As plain_cell, by one look at a whole column."""
-    texts = ["" if value is None else str(value) for value in values]
-    return list(map(plain_cell, texts)) if _FORMULA.search("\n".join(texts)) else texts
+def plain_sql(column: str) -> str:
+    """SQL for plain_cell of a column."""
+    starts = ", ".join(f"'{sign}'" for sign in "=+-@＝＋－＠")
+    return f"CASE WHEN substr({column}, 1, 1) IN ({starts}) THEN '''' || {column} ELSE {column} END"
 
 
 class Findings:
@@ -42,8 +42,8 @@ class Findings:
 
     def __init__(self, report: Path | None = None) -> None:
         self.errors = self.warnings = self.repaired = 0
-        self.messages: list[str] = []
         self.repairs: dict[str, tuple[int, str]] = {}
+        self._shown: dict[str, list[tuple[int, str]]] = {"error": [], "warning": []}
         self._file = report.open("w", encoding="utf-8-sig", newline="") if report else None
         self._writer = csv.writer(self._file) if self._file else None
         self._write(("行", "列", "値", "種別", "内容"))
@@ -54,6 +54,12 @@ class Findings:
     def __exit__(self, *_: object) -> None:
         if self._file:
             self._file.close()
+
+    @property
+    def messages(self) -> list[str]:
+        """The first thousand by line, errors before warnings."""
+        found = sorted(self._shown["error"], key=lambda m: m[0]) + sorted(self._shown["warning"], key=lambda m: m[0])
+        return [text for _, text in found[:SHOWN]]
 
     def error(self, line: int, column: str, value: object, text: str) -> None:
         self.errors += 1
@@ -66,23 +72,23 @@ class Findings:
     def refuse(self, text: str) -> None:
         """An error of the file or the run as a whole, in one sentence."""
         self.errors += 1
-        self.messages.append(text)
+        self._shown["error"].insert(0, (0, text))
         self._write(("", "", "", KINDS["error"], text))
 
     def repair(self, line: int, column: str, value: str, now: object) -> None:
         """A cell that was put right. On the screen only their number and one example a column."""
         self.repaired += 1
         count, example = self.repairs.get(column, (0, ""))
-        self.repairs[column] = count + 1, example or f"line {line}, column {column}, value {shown(value)}: {now} として読みました"
-        if self._writer:
-            self._write((line, column, shown(value), KINDS["repair"], f"{now} として読みました"))
+        if not count:
+            example = f"line {line}, column {shown(column)}, value {shown(value)}: {now} として読みました"
+        self.repairs[column] = count + 1, example
+        self._write((line, shown(column), shown(value), KINDS["repair"], f"{now} として読みました"))
 
     def _add(self, kind: str, line: int, column: str, value: object, text: str) -> None:
-        if len(self.messages) < SHOWN:
+        if len(self._shown[kind]) < SHOWN:
             mark = "" if kind == "error" else f"（{KINDS[kind]}）"
-            self.messages.append(f"line {line}, column {shown(column)}, value {shown(value)}: {mark}{text}")
-        if self._writer:
-            self._write((line, shown(column), shown(value), KINDS[kind], text))
+            self._shown[kind].append((line, f"line {line}, column {shown(column)}, value {shown(value)}: {mark}{text}"))
+        self._write((line, shown(column), shown(value), KINDS[kind], text))
 
     def _write(self, cells: Iterable[Any]) -> None:
         if self._writer:

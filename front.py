@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +25,7 @@ HEADERS = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=(), screen-wake-lock=(self)"),
 ]
+BUSY = "ただいま混み合っています。数秒待って、もう一度お試しください。"
 HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
 
@@ -68,12 +71,47 @@ class Admission:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not self.free.acquire(blocking=False):
-            sentence = "ただいま混み合っています。数秒待って、もう一度お試しください。"
-            return plain(start_response, "503 Service Unavailable", sentence, ("Retry-After", "3"))
+            return plain(start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
         try:
             return self.app(environ, start_response)
         finally:
             self.free.release()
+
+
+class Bodies:
+    """Reads a form before it is admitted into Flask, so that clients who send slowly, or never end, hold none of its places.
+
+    At most `most` threads read at once, and half as many for one address; a form of ours comes in one packet. The rest get
+    503 at once. What is longer than `longest` bytes gets 413 unread.
+    """
+
+    def __init__(self, app: Wsgi, most: int, longest: int) -> None:
+        self.app, self.most, self.longest = app, most, longest
+        self.reading: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            environ["wsgi.input"] = io.BytesIO()
+            return self.app(environ, start_response)
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()) or int(length) > self.longest:
+            return plain(start_response, "413 Content Too Large", "送られた内容が長すぎます。短くして、もう一度お試しください。")
+        address = environ.get("REMOTE_ADDR", "")
+        with self.lock:
+            full = self.reading.total() >= self.most or self.reading[address] >= self.most // 2
+            self.reading[address] += not full
+        if full:
+            return plain(start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
+        try:
+            body = environ["wsgi.input"].read(int(length)) if int(length) else b""
+        finally:
+            with self.lock:
+                self.reading[address] -= 1
+                self.reading += Counter()  # forgets who reads nothing
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return self.app(environ, start_response)
 
 
 def plain(start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str]) -> Iterable[bytes]:
@@ -88,10 +126,9 @@ def plain(start_response: Callable[..., Any], status: str, sentence: str, *heade
 def own_addresses() -> set[str]:
     """The names and addresses under which this machine is reached on its own network."""
     found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        with contextlib.suppress(OSError):
-            probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
-            found.add(probe.getsockname()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
+        found.add(probe.getsockname()[0])
     with contextlib.suppress(OSError):
         found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
     return found

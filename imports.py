@@ -6,23 +6,22 @@ there, before the transaction: that holds the changed rows only, so that the wri
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import secrets
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keyring
 import stores
-from codes import Keys, login_ids, temporary_passwords
-from findings import Findings
-from letters import Letter, Letters
+from codes import Keys, login_ids
+from findings import Findings, plain_sql
+from letters import Letters, grouped_sql
 from roster import FIELDS, Roster
 
 SHARE = 0.05
 """The share of stored people who may end, or change birth date, name or sex, without being asked for."""
 
-BATCH = 10_000
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 SENSITIVE = ("birth_date", "name", "sex")
 
@@ -31,7 +30,8 @@ TABLES = """
 CREATE TEMP TABLE hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TEMP TABLE changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
 CREATE TEMP TABLE ending (id INTEGER PRIMARY KEY);
-CREATE TEMP TABLE fresh (id INTEGER PRIMARY KEY, line INTEGER, public_id, login_id, temporary_hash);
+CREATE TEMP TABLE fresh (n INTEGER PRIMARY KEY, line INTEGER NOT NULL, id INTEGER NOT NULL, letter INTEGER NOT NULL);
+CREATE TEMP TABLE keyed (n INTEGER PRIMARY KEY, public_id, login_id, password, temporary_hash);
 """
 
 
@@ -180,7 +180,9 @@ def _compare(made: Plan) -> None:
         sums = ", ".join(f"sum({test})" for test in differs.values())
         counts = made.work.execute(f"SELECT {sums} FROM changed c {joined.format('c')}").fetchone()
         made.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
-        turned = f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
+        turned = (
+            f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
+        )
         made.hidden, made.lifted = made.rows(turned, 1, 0), made.rows(turned, 0, 1)
     new = "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
     made.letters_needed = made.one(new) + len(made.lifted) if made.added else len(made.lifted)
@@ -261,7 +263,9 @@ def _guard(made: Plan, findings: Findings, allow_ending: int | None, allow_chang
     if not set(made.fields) & set(SENSITIVE):
         return
     tests = " OR ".join(f"s.{name} IS NOT m.{name}" for name in SENSITIVE)
-    altered = made.one(f"SELECT count(*) FROM changed c JOIN staged s ON s.line = c.line JOIN member m ON m.id = c.id WHERE {tests}")
+    altered = made.one(
+        f"SELECT count(*) FROM changed c JOIN staged s ON s.line = c.line JOIN member m ON m.id = c.id WHERE {tests}"
+    )
     if altered > SHARE * made.stored and altered != allow_changes:
         findings.refuse(
             f"{altered}人の生年月日・氏名・性別が変わります（{made.stored}人の5%を超えます）。列だけを並べ替えていないか確かめ、"
@@ -270,81 +274,51 @@ def _guard(made: Plan, findings: Findings, allow_ending: int | None, allow_chang
 
 
 def prepare(made: Plan, keys: Keys, letters: Letters | None) -> None:
-    """Give the new people their ids, and those who need one a login, whose letter is written. Nothing is stored yet.
-
-    Random ids are handed out in ascending order, so that the unique indexes grow at their ends; within a batch the order
-    is chance, so that neighbours on the roster have no neighbouring IDs.
-    """
-    work, chance = made.work, secrets.SystemRandom()
-    next_id = max(made.one("SELECT coalesce(max(id), 0) FROM member"), made.one("SELECT coalesce(max(member), 0) FROM audit")) + 1
-    logins = iter(_unused_logins(work, made.letters_needed))
-    tokens = secrets.token_hex(12 * made.added)
-    public_ids = iter(sorted(tokens[i : i + 24] for i in range(0, len(tokens), 24)))
-    del tokens
-    people = work.cursor().execute(
-        "SELECT h.id, s.line, coalesce(s.withheld, 0), s.insurer_number, s.symbol, s.number, s.branch, s.person_id, s.name,"
-        " s.relation, s.household, s.workplace"
-        " FROM staged s LEFT JOIN hit h ON h.line = s.line"
-        " WHERE h.id IS NULL OR h.line IN (SELECT value FROM json_each(?)) ORDER BY s.line",
-        (str([line for _, line in made.lifted]),),
+    """Give the new people their ids, those who need one a login, and write its letter. Nothing is stored yet."""
+    work = made.work
+    lifted = json.dumps([line for _, line in made.lifted])
+    top = "SELECT max(coalesce((SELECT max(id) FROM member), 0), coalesce((SELECT max(member) FROM audit), 0))"
+    work.execute(
+        "INSERT INTO fresh (line, id, letter) SELECT line, row_number() OVER (ORDER BY line) + ?, withheld IS NOT 1"
+        " FROM staged WHERE line NOT IN (SELECT line FROM hit) ORDER BY line",
+        (made.one(top),),
+    )
+    work.execute(
+        "INSERT INTO fresh (line, id, letter) SELECT line, id, 1 FROM hit WHERE line IN (SELECT value FROM json_each(?))",
+        (lifted,),
     )
     work.execute("BEGIN")
-    while batch := people.fetchmany(BATCH):
-        shown = [row for row in batch if not row[2]]
-        ids = [next(logins) for _ in shown]
-        chance.shuffle(ids)
-        passwords = list(temporary_passwords(len(shown)))
-        given = {row[1]: pair for row, pair in zip(shown, zip(ids, keys.hash_temporary(passwords), strict=True), strict=True)}
-        if letters and shown:
-            letters.write(list(_letters(made, shown, ids, passwords)))
-        rows = []
-        for row in batch:
-            member, line = row[0], row[1]
-            if member is None:
-                member, next_id = next_id, next_id + 1
-            rows.append((member, line, next(public_ids) if row[0] is None else None, *given.get(line, (None, None))))
-        work.executemany("INSERT INTO fresh VALUES (?, ?, ?, ?, ?)", rows)
+    work.executemany("INSERT INTO keyed VALUES (?, ?, ?, ?, ?)", keyring.rows(made.added + len(made.lifted), keys))
     work.execute("COMMIT")
+    _redraw_taken(made)
+    if letters:
+        _write_letters(made, letters)
 
 
-def _letters(made: Plan, people: list[Any], ids: list[str], passwords: list[str]) -> Iterator[Letter]:
-    """The letters of a batch. Those that would go to a withheld subscriber are left out and counted."""
-    last, addressee = None, ""
-    for person, login, password in zip(people, ids, passwords, strict=True):
-        _, _, _, insurer, symbol, number, branch, person_id, name, relation, household, workplace = person
-        if relation == 1:
-            last, addressee, withheld = household, name, 0
-        elif household != last:
-            last, (addressee, withheld) = household, _subscriber(made, household)
-        if withheld:
-            made.left_out += 1
-        else:
-            yield Letter(login, password, insurer, symbol, number, branch, person_id, name, addressee, workplace)
+def _redraw_taken(made: Plan) -> None:
+    """A login ID that somebody has already is drawn again."""
+    taken = "SELECT n FROM keyed WHERE login_id IN (SELECT login_id FROM account)"
+    while again := made.rows(taken):
+        fresh = zip(login_ids(len(again)), (n for (n,) in again), strict=True)
+        made.work.executemany("UPDATE keyed SET login_id = ? WHERE n = ?", fresh)
 
 
-def _subscriber(made: Plan, household: str) -> tuple[str, int]:
-    """Name of the household's subscriber, and whether they are withheld once the roster is applied."""
-    found = made.work.execute(
-        "SELECT s.name, coalesce(s.withheld, m.withheld, 0) FROM staged s LEFT JOIN hit h ON h.line = s.line"
-        " LEFT JOIN member m ON m.id = h.id WHERE s.household = ? AND s.relation = 1 LIMIT 1",
-        (household,),
-    ).fetchone()
-    return found or made.work.execute(
-        "SELECT name, withheld FROM member WHERE household = ? AND relation = 1 ORDER BY id DESC LIMIT 1", (household,)
-    ).fetchone()
-
-
-def _unused_logins(work: sqlite3.Connection, count: int) -> list[str]:
-    """So many login IDs in ascending order, each different from every other and from the stored ones."""
-    found: set[str] = set()
-    any_stored = work.execute("SELECT EXISTS (SELECT 1 FROM account)").fetchone()[0]
-    while len(found) < count:
-        drawn = set(login_ids(count - len(found)))
-        if any_stored:
-            quoted = '["' + '","'.join(drawn) + '"]'
-            drawn -= {i for (i,) in work.execute("SELECT login_id FROM account WHERE login_id IN (SELECT value FROM json_each(?))", (quoted,))}
-        found |= drawn
-    return sorted(found)
+def _write_letters(made: Plan, letters: Letters) -> None:
+    """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted."""
+    staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
+    staged += " WHERE h.household = s.household AND h.relation = 1"
+    stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
+    hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
+    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
+    people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
+    if made.one(
+        "SELECT EXISTS (SELECT 1 FROM staged WHERE relation = 1 AND withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
+    ):
+        made.left_out = made.one(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}")
+        people += f" AND (s.relation = 1 OR NOT {hidden})"
+    texts = [f"s.{name}" for name in ("insurer_number", "symbol", "number", "branch", "person_id", "name")]
+    cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *map(plain_sql, [*texts, addressee, "s.workplace"])]
+    letters.write(made.work.execute(f"SELECT {', '.join(cells)} {people} ORDER BY f.n"))
 
 
 def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -352,9 +326,9 @@ def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
     names = [n for n in FIELDS if n != "withheld"]
     yield (
         f"INSERT INTO member (id, public_id, {', '.join(names)}, withheld, shows_children)"
-        f" SELECT f.id, f.public_id, {', '.join(f's.{n}' for n in names)}, coalesce(s.withheld = 1, FALSE), FALSE"
-        " FROM fresh f JOIN staged s ON s.line = f.line WHERE f.public_id IS NOT NULL ORDER BY f.id",
-        (),
+        f" SELECT f.id, k.public_id, {', '.join(f's.{n}' for n in names)}, coalesce(s.withheld = 1, FALSE), FALSE"
+        " FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.n <= {} ORDER BY f.n",
+        (made.added,),
     )
     if made.changed:
         fields = [n for n in made.fields if n != "withheld"]
@@ -364,8 +338,13 @@ def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
         if "withheld" in made.fields:
             sets.append("withheld = coalesce(s.withheld = 1, member.withheld)")
         if "household" in fields:  # what the subscriber of one household allowed does not hold in another
-            sets.append("shows_children = (CASE WHEN s.household = member.household THEN member.shows_children ELSE FALSE END)")
-        yield f"UPDATE member SET {', '.join(sets)} FROM changed c JOIN staged s ON s.line = c.line WHERE member.id = c.id", ()
+            sets.append(
+                "shows_children = (CASE WHEN s.household = member.household THEN member.shows_children ELSE FALSE END)"
+            )
+        yield (
+            f"UPDATE member SET {', '.join(sets)} FROM changed c JOIN staged s ON s.line = c.line WHERE member.id = c.id",
+            (),
+        )
     if made.ended:
         yield "UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (made.today.isoformat(),)
     if made.hidden:
@@ -375,7 +354,7 @@ def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
         )
     yield (
         "INSERT INTO account (member_id, login_id, temporary_hash)"
-        " SELECT id, login_id, temporary_hash FROM fresh WHERE login_id IS NOT NULL ORDER BY id",
+        " SELECT f.id, k.login_id, k.temporary_hash FROM fresh f JOIN keyed k ON k.n = f.n WHERE f.letter = 1 ORDER BY f.n",
         (),
     )
     counts = made.added, made.changed, made.ended, made.unchanged
@@ -401,10 +380,3 @@ def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
         raise
     if letters:
         letters.publish()
-
-
-@contextlib.contextmanager
-def planning() -> Iterator[sqlite3.Connection]:
-    """A connection to plan an import on; see stores.workspace."""
-    with stores.workspace() as work:
-        yield work

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from codes import Keys, fold, grouped
-from findings import plain_column
 from models import Account
 
 COLUMNS = ("ログインID", "仮パスワード", "保険者番号", "記号", "番号", "枝番", "加入者ID", "氏名", "宛名", "事業所名称")
@@ -19,19 +18,13 @@ class CannotWrite(Exception):
     """The credentials cannot go where they should; the text is a sentence for the clerk."""
 
 
-class Letter(NamedTuple):
-    """One person's line. IDs and passwords without hyphens; they are grouped when written."""
-
-    login_id: str
-    password: str
-    insurer_number: str
-    symbol: str
-    number: str
-    branch: str
-    person_id: str | None
-    name: str
-    addressee: str
-    workplace: str
+def grouped_sql(column: str, length: int) -> str:
+    """SQL for codes.grouped of a column whose texts all have that length."""
+    parts, start = [], 1
+    for part in grouped("A" * length).split("-"):
+        parts.append(f"substr({column}, {start}, {len(part)})")
+        start += len(part)
+    return " || '-' || ".join(parts)
 
 
 class Letters:
@@ -54,9 +47,13 @@ class Letters:
             return None
         if not self._applied(keys):
             self.part.unlink()
-            return f"前回の取り込みは途中で止まり、取り込まれていません。残っていた {self.part.name} は無効なので消しました。"
+            return (
+                f"前回の取り込みは途中で止まり、取り込まれていません。残っていた {self.part.name} は無効なので消しました。"
+            )
         if self.path.exists():
-            raise CannotWrite(f"{self.part.name} は取り込み済みの仮パスワードです。{self.path.name} を別の場所に移してください。")
+            raise CannotWrite(
+                f"{self.part.name} は取り込み済みの仮パスワードです。{self.path.name} を別の場所に移してください。"
+            )
         self.part.rename(self.path)
         return f"前回の取り込みは終わっています。残っていた {self.part.name} を {self.path.name} に直しました。お手紙に使えます。"
 
@@ -71,21 +68,24 @@ class Letters:
 
     def refuse_existing(self) -> None:
         if self.path.exists():
-            raise CannotWrite(f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。")
+            raise CannotWrite(
+                f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。"
+            )
         if not self.path.parent.is_dir():
             raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
 
-    def write(self, letters: Iterable[Letter]) -> None:
+    def write(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Add rows of cells in the order of COLUMNS, grouped and made plain already."""
         if self._file is None:
             handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            self._file = open(handle, "w", encoding="utf-8-sig", newline="")
-            self._writer = csv.writer(self._file)
-            self._writer.writerow(COLUMNS)
-        columns = [list(column) for column in zip(*letters, strict=True)]
-        if columns:
-            named = [list(map(grouped, column)) for column in columns[:2]]
-            self._writer.writerows(zip(*named, *map(plain_column, columns[2:]), strict=True))
-            self.written += len(columns[0])
+            self._file = os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
+            csv.writer(self._file).writerow(COLUMNS)
+        csv.writer(self._file).writerows(self._counted(rows))
+
+    def _counted(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        for row in rows:
+            self.written += 1
+            yield row
 
     def sync(self) -> None:
         """Everything is on the disk when this returns."""

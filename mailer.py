@@ -107,6 +107,7 @@ class Mailer:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._started = False
+        self._tidy_at = 0.0
 
     def ring(self) -> None:
         """Say that there is something to send. The threads start with the first call."""
@@ -125,11 +126,18 @@ class Mailer:
             try:
                 with database.connection_context():
                     self.drain(transport)
+                    self._tidy()
             except PeeweeException:
                 log.warning("The database does not answer; mails wait.")
                 time.sleep(1)
             finally:
                 transport.close()
+
+    def _tidy(self) -> None:
+        """Once an hour, whichever thread comes first: delete what is over."""
+        if self.now() >= self._tidy_at:
+            self._tidy_at = self.now() + 3600
+            accounts.sweep(self.now(), self.config["AUDIT_DAYS"])
 
     def drain(self, transport: Transport) -> None:
         """Send everything that is due."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from peewee import (
@@ -50,15 +51,19 @@ def today(now: float) -> dt.date:
 def connect(url: str) -> None:
     """Bind the tables to the database at `url` (sqlite:/// or postgresql://), pooled.
 
-    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock.
+    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock; each commit is on disk when
+    it returns; and the file is its owner's alone, since it holds password hashes.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite":
+        file = Path(rest[1:])
+        if file.parent.is_dir() and not file.exists():
+            file.touch(mode=0o600)
         options: dict[str, Any] = {
             "timeout": 15,
             "max_connections": 0,
             "check_same_thread": False,  # a connection goes from thread to thread, one at a time
-            "pragmas": {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "busy_timeout": 15000},
+            "pragmas": {"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "busy_timeout": 15000},
         }
     else:
         scheme = "postgresql"

@@ -5,22 +5,21 @@ The file is read in batches, a column of a batch at a time, so that a million ro
 
 from __future__ import annotations
 
-import codecs
 import csv
 import datetime as dt
 from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from certificates import Certificates, copay_from
 from columns import DATES, TITLES, Column, Wrong, columns, fold
 from eras import describe_codes, in_words, parse_date
 from findings import Findings, shown
 from models import birthday
+from reading import CHUNK, Unreadable, encoding_of
 
 BATCH = 10_000
-CHUNK = 1 << 18
-"""Bytes looked at together, 256 KiB: a stretch of that length without a line's end is no roster."""
 BATCH_CHARACTERS = 1 << 25
 MOST_COLUMNS = 500
 
@@ -50,28 +49,16 @@ FIELDS = (
 """What a checked row holds after its line number, by the names of the table. withheld is 1, 0 or None: leave what is stored."""
 
 
-class Unreadable(Exception):
-    """The file as a whole cannot be read as a roster; the text is one sentence for the clerk."""
-
-
-class Certificate(NamedTuple):
-    """What the columns about the certificate come to, and what is to be said about them: (column, is it wrong, text)."""
-
-    delivery: str | None
-    withheld: int | None
-    complaints: tuple[tuple[str, bool, str], ...]
-
-
 class Roster:
     """A roster file, opened and its header understood. Raises Unreadable."""
 
     def __init__(self, path: Path, insurers: Collection[str], today: dt.date, era_codes: str = "pension") -> None:
         self.path, self._today, self._era_codes = path, today, era_codes
-        self.encoding = _encoding(path)
+        self.encoding = encoding_of(path)
         self.delimiter, self.header = self._header()
         self._rules: dict[str, Column] = columns(insurers, era_codes)
         self.places = _places(self.header)
-        self._certificates = _Certificates("issue_reason" in self.places)
+        self._certificates = Certificates("issue_reason" in self.places)
         self._pending = 0
         self.rows = 0
 
@@ -101,17 +88,21 @@ class Roster:
         """Say which columns are missing, which stand twice, and which are not known."""
         for name, title in TITLES.items():
             if title.required and name not in self.places:
-                findings.error(1, title.japanese, "", f"この列がありません。見出しに「{title.japanese}」の列を加えてください")
+                findings.error(
+                    1, title.japanese, "", f"この列がありません。見出しに「{title.japanese}」の列を加えてください"
+                )
         seen: set[str] = set()
         for text in self.header:
-            name = _NAMES.get(_folded_title(text))
-            if name is None and text.strip():
+            known = _NAMES.get(_folded_title(text), "")
+            if not known and text.strip():
                 findings.warning(1, text.strip(), text, "知らない列なので読みません。必要な列であれば見出しを直してください")
-            elif name is not None and name in seen:
+            elif known and known in seen:
                 findings.error(1, text.strip(), text, "同じ列が2つあります。1つにしてください")
-            seen.add(name or "")
+            seen.add(known)
 
-    def checked(self, findings: Findings, progress: Callable[[int], None] = lambda done: None) -> Iterator[Iterator[tuple[Any, ...]]]:
+    def checked(
+        self, findings: Findings, progress: Callable[[int], None] = lambda done: None
+    ) -> Iterator[Iterator[tuple[Any, ...]]]:
         """The rows, a batch at a time: (line as Excel counts it, *FIELDS). Cells that are wrong are None and in `findings`.
 
         `progress` is told how many bytes have been read. Raises Unreadable where the file cannot be read on.
@@ -126,7 +117,7 @@ class Roster:
                     rows = list(islice(reader, BATCH))
                 except csv.Error:
                     raise Unreadable(
-                        f"{line + 1}行目より後に、閉じていない引用符（\"）か、長すぎるセルがあります。引用符を確かめてください。"
+                        f'{line + 1}行目より後に、閉じていない引用符（"）か、長すぎるセルがあります。引用符を確かめてください。'
                     ) from None
                 if not rows:
                     break
@@ -146,7 +137,9 @@ class Roster:
         for line in file:
             self._pending += len(line)
             if self._pending > BATCH_CHARACTERS:
-                raise Unreadable("1行が長すぎます。閉じていない引用符（\"）がないか確かめて、CSV UTF-8で保存し直してください。")
+                raise Unreadable(
+                    '1行が長すぎます。閉じていない引用符（"）がないか確かめて、CSV UTF-8で保存し直してください。'
+                )
             yield line
 
     def _header(self) -> tuple[str, list[str]]:
@@ -178,7 +171,9 @@ class Roster:
             elif any(map(str.strip, row)):
                 self.rows += 1
                 first = next(c for c in row if c.strip())
-                findings.error(line, self.header[0].strip(), first, f"セルが{len(row)}個あります。見出しと同じ{width}個にしてください")
+                findings.error(
+                    line, self.header[0].strip(), first, f"セルが{len(row)}個あります。見出しと同じ{width}個にしてください"
+                )
         return [line for line, _ in good], [row for _, row in good]
 
     def _batch(self, lines: list[int], rows: list[list[str]], findings: Findings) -> Iterator[tuple[Any, ...]]:
@@ -208,7 +203,9 @@ class Roster:
             return False
         return any(map(str.strip, row))
 
-    def _cell_by_cell(self, name: str, lines: list[int], texts: Collection[str], faulty: set[int], findings: Findings) -> list[Any]:
+    def _cell_by_cell(
+        self, name: str, lines: list[int], texts: Collection[str], faulty: set[int], findings: Findings
+    ) -> list[Any]:
         found: list[Any] = []
         for i, text in enumerate(texts):
             try:
@@ -239,7 +236,7 @@ class Roster:
             return [None if name in ("issue_reason", "delivery", "copay", "withheld") else ""] * count
 
         born, qualified, lost, expires, copay = map(column, ("birth_date", "qualified_on", "lost_on", "expires_on", "copay"))
-        about = zip(*map(column, _Certificates.columns), strict=True)
+        about = zip(*map(column, Certificates.columns), strict=True)
         certificates = list(map(self._certificates.__getitem__, about))
         today = self._today.isoformat()
         seventy = birthday_before(self._today, 70)
@@ -251,7 +248,12 @@ class Roster:
         ]  # fmt: skip
         for i in suspects:
             if i not in faulty:
-                self._judge(lines[i], {name: texts[i] for name, texts in cells.items()}, {n: v[i] for n, v in values.items()}, findings)
+                self._judge(
+                    lines[i],
+                    {name: texts[i] for name, texts in cells.items()},
+                    {n: v[i] for n, v in values.items()},
+                    findings,
+                )
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
         stored = {name: column(name) for name in FIELDS if name not in ("household", "delivery", "withheld")}
         stored["household"] = _households(*keys)
@@ -273,11 +275,11 @@ class Roster:
         born, today = dt.date.fromisoformat(row["birth_date"]), self._today
         if born > today:
             wrong("birth_date", f"今日（{today}）より後です。正しい日付を入力してください")
-        if row["qualified_on"] < row["birth_date"]:
+        elif row["qualified_on"] < row["birth_date"]:
             wrong("qualified_on", f"生年月日（{row['birth_date']}）より前です。どちらかを直してください")
         if row.get("lost_on") and row["lost_on"] < row["qualified_on"]:
             wrong("lost_on", f"資格取得年月日（{row['qualified_on']}）より前です。どちらかを直してください")
-        certificate = self._certificates[tuple(row.get(n, _BLANK.get(n, "")) for n in _Certificates.columns)]
+        certificate = self._certificates[tuple(row.get(n, _BLANK.get(n, "")) for n in Certificates.columns)]
         for name, is_wrong, text in certificate.complaints:
             (wrong if is_wrong else odd)(name, text)
         last = birthday(born, 75) - dt.timedelta(days=1)
@@ -288,50 +290,8 @@ class Roster:
             odd("copay", "70歳になっていない人に割合があります。このまま取り込みます。違うときは空にしてください")
         covered = not row.get("lost_on") or row["lost_on"] > today.isoformat()
         shows = certificate.delivery in ("web", "paper") and covered
-        if over and self.has("copay") and row["copay"] is None and shows and today >= _copay_from(born):
+        if over and self.has("copay") and row["copay"] is None and shows and today >= copay_from(born):
             odd("copay", "70歳以上の人に割合がありません。このまま取り込みます。1割、2割、3割のいずれかを入力してください")
-
-
-class _Certificates(dict[tuple[Any, ...], Certificate]):
-    """What the columns about the certificate come to, remembered by their values."""
-
-    columns = ("issue_reason", "delivery", "issued_on", "expires_on", "copay", "effective_on", "withheld")
-
-    def __init__(self, has_reason: bool) -> None:
-        self._has_reason = has_reason
-
-    def __missing__(self, key: tuple[Any, ...]) -> Certificate:
-        if len(self) >= 20_000:
-            self.clear()
-        self[key] = found = self._certificate(*key)
-        return found
-
-    def _certificate(
-        self, reason: int | None, delivery: str | None, issued: str, expires: str, copay: int | None, effective: str, withheld: int | None
-    ) -> Certificate:
-        complaints = []
-        if reason == 7:
-            if delivery == "web":
-                complaints.append(("delivery", False, "交付事由7の人は必ず紙で交付します。紙として取り込みます"))
-            if withheld == 0:
-                complaints.append(("withheld", False, "交付事由7の人は必ず不開示です。不開示として取り込みます"))
-            delivery, withheld = "paper", 1
-        if reason is not None and delivery is None:
-            complaints.append(("delivery", True, "空です。交付事由があるときは WEB か 紙 を入力してください"))
-        if reason is not None or (delivery is not None and not self._has_reason):
-            for name, value in (("issued_on", issued), ("expires_on", expires)):
-                if value == "":
-                    complaints.append((name, True, "空です。資格確認書を交付する人には日付を入力してください"))
-        elif delivery is not None:
-            complaints.append(("delivery", False, "交付事由が空なので、資格確認書は交付しません"))
-            delivery = None
-        if issued and expires and expires <= issued:
-            complaints.append(("expires_on", True, f"交付年月日（{issued}）以前です。交付年月日より後の日付を入力してください"))
-        if issued and expires and expires >= f"{int(issued[:4]) + 5}{issued[4:]}":
-            complaints.append(("expires_on", True, f"交付年月日（{issued}）から5年以上後です。5年後の前日までの日付を入力してください"))
-        if copay is not None and effective == "":
-            complaints.append(("effective_on", True, "空です。一部負担金の割合があるときは発効期日を入力してください"))
-        return Certificate(delivery or "none", withheld, tuple(complaints))
 
 
 _BLANK = {"issue_reason": None, "delivery": None, "copay": None, "withheld": None}
@@ -340,12 +300,6 @@ _BLANK = {"issue_reason": None, "delivery": None, "copay": None, "withheld": Non
 def birthday_before(day: dt.date, age: int) -> str:
     """The latest day of birth, as 1956-11-23, of those who are `age` years or older on that day."""
     return f"{day.year - age}{day.isoformat()[4:]}"
-
-
-def _copay_from(born: dt.date) -> dt.date:
-    """From when a share is shown: the month after the 70th birthday, or that day itself where it is the first of a month."""
-    turned = birthday(born, 70)
-    return turned if turned.day == 1 else (turned.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
 
 
 def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> list[str | None]:
@@ -374,37 +328,3 @@ def _places(header: list[str]) -> dict[str, int]:
         if (name := _NAMES.get(_folded_title(text))) is not None:
             places.setdefault(name, i)
     return places
-
-
-def _encoding(path: Path) -> str:
-    """UTF-8 where the whole file is, else CP932; where neither fits, the one with fewer faults. Raises Unreadable."""
-    utf8 = codecs.getincrementaldecoder("utf-8")()
-    clean = True
-    with path.open("rb") as file:
-        start = file.read(8)
-        if not start:
-            raise Unreadable("ファイルが空です。加入者CSVを選び直してください。")
-        if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-            raise Unreadable("CSVではなくExcelブックかZIPファイルです。Excelで「CSV UTF-8（コンマ区切り）」として保存し直してください。")
-        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise Unreadable("Unicodeテキスト（UTF-16）で保存されています。Excelで「CSV UTF-8（コンマ区切り）」として保存し直してください。")
-        file.seek(0)
-        while chunk := file.read(CHUNK):
-            if b"\0" in chunk:
-                raise Unreadable("NUL文字が入っています。CSVではないファイルです。「CSV UTF-8（コンマ区切り）」で保存し直してください。")
-            if len(chunk) == CHUNK and b"\n" not in chunk and b"\r" not in chunk:
-                raise Unreadable("1行が長すぎます。CSVではないファイルか、改行がないファイルです。保存し直してください。")
-            if clean:
-                try:
-                    utf8.decode(chunk, final=len(chunk) < CHUNK)
-                except UnicodeDecodeError:
-                    clean = False
-    if clean or start.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding))
-
-
-def _faults(path: Path, encoding: str) -> int:
-    """How many characters of the file do not fit the encoding."""
-    with open(path, encoding=encoding, errors="replace", newline="") as file:
-        return sum(chunk.count("\ufffd") for chunk in iter(lambda: file.read(CHUNK), ""))

@@ -92,7 +92,7 @@ KANA = "アイウエオカキクケコサシスセソタチツテトナニヌネ
 
 def rows(count: int, seed: int = 1, person_ids: bool = True) -> Iterator[list[str]]:
     """So many people, household by household; one in 25 names holds a ●, as in Japan's real data."""
-    chance = random.Random(seed)  # noqa: S311 - invented people, no secrets
+    chance = random.Random(seed)
     made = 0
     while made < count:
         household = made

@@ -22,7 +22,7 @@ for (const button of document.querySelectorAll("[data-wait]")) {
   const tick = () => {
     const left = Math.ceil((free - Date.now()) / 1000);
     button.disabled = left > 0;
-    button.textContent = left > 0 ? button.dataset.later.replace("%", left) : text;
+    button.textContent = left > 0 ? button.dataset.later.replace("{n}", left) : text;
     if (left > 0) setTimeout(tick, 1000);
   };
   tick();

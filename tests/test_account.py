@@ -127,3 +127,64 @@ def test_nobody_removes_the_trust_of_another(nao, enroll):
     enroll("佐倉 美咲").post("/account/trusts/remove", {"trust": trust})
     assert models.Trust.select().where(models.Trust.id == trust).exists()
     assert nao.get("/").url == "/"
+
+
+def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time):
+    import accounts
+
+    day = 86400
+    assert models.Challenge.select().exists()
+    accounts.sweep(time() + 2 * day, audit_days=30)
+    assert not models.Challenge.select().exists()
+    assert not models.Mail.select().where(models.Mail.challenge.is_null(False)).exists()
+    assert models.Session.select().exists()
+    assert models.Audit.select().exists()
+    accounts.sweep(time() + 31 * day, audit_days=30)
+    assert not models.Session.select().exists()
+    assert not models.Audit.select().exists()
+    assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
+
+
+def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(nao, app, letters, mails, monkeypatch, time):
+    import json
+
+    from app import create_app
+    from tests.conftest import KEY
+
+    ask(app, letters[NAO][0], "nao@example.jp")
+    link = mails.link.removeprefix("http://localhost")
+    (cookie,) = [c for c in nao.client._cookies.values() if c.key == "session"]
+    monkeypatch.setenv("KAKUNIN_SECRET_KEY", "b7" * 32)
+    monkeypatch.setenv("KAKUNIN_SECRET_KEY_FALLBACKS", json.dumps([KEY]))
+    rotated = Phone(create_app(now=time))
+    rotated.client.set_cookie("session", cookie.value)
+    assert rotated.get("/").url == "/"
+    assert rotated.get(link).status == 200
+    stranger = Phone(rotated.client.application)
+    stranger.get("/login")
+    assert stranger.send(username=letters["佐倉 美咲"][0], password=letters["佐倉 美咲"][1]).url == "/welcome"
+    monkeypatch.delenv("KAKUNIN_SECRET_KEY_FALLBACKS")
+    forgotten = Phone(create_app(now=time))
+    forgotten.client.set_cookie("session", cookie.value)
+    assert forgotten.get("/").url == "/login"
+
+
+def test_a_password_is_hashed_anew_when_the_parameters_rise(nao, log_in, monkeypatch):
+    from argon2 import PasswordHasher
+
+    import accounts
+
+    own = models.Account.email == "nao@example.jp"
+    weak = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    models.Account.update(password_hash=weak).where(own).execute()
+    log_in(NAO)
+    stored = models.Account.get(own).password_hash
+    assert not accounts.HASHER.check_needs_rehash(stored)
+    assert "m=19456,t=2,p=1" in stored
+
+
+def test_the_database_file_is_its_owners_alone(tmp_path):
+    models.connect(f"sqlite:///{tmp_path}/new.db")
+    models.database.connect()
+    models.database.close_all()
+    assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600

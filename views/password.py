@@ -59,7 +59,7 @@ def reset(token: str) -> ResponseReturnValue:
     password = request.form.get("new-password", "")
     if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
-        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
+        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。"
     if fault := accounts.password_fault(password, account):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
     if form.errors:

@@ -21,7 +21,7 @@ PASSWORD_FAULTS = {
     "long": "パスワードは、128文字以内の文字だけで入力してください。",
     "weak": "このパスワードは、ほかの人に見破られやすいため使えません。お名前・生年月日・IDや、よくある言葉は避けてください。",
 }
-EMAIL_FAULT = "メールアドレスの形が正しくありません。もう一度ご確認ください。例 hanako@example.jp"
+EMAIL_FAULT = "メールアドレスの形が正しくありません。もう一度ご確認ください。"
 
 
 def newcomer() -> Account | None:
@@ -52,7 +52,7 @@ def details() -> ResponseReturnValue:
     email = accounts.clean_email(form.values["email"])
     if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
-        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。例 19790612"
+        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。"
     if fault := accounts.password_fault(password, account):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
     if email is None:

@@ -1,0 +1,162 @@
+"""flask members | audit: one person's account, and what happened."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+import peewee
+
+import accounts
+import models
+import stores
+from codes import grouped, temporary_passwords
+from findings import plain_cell
+from letters import Letters
+from models import Account, Audit, Display, Mail, Member, Session, Trust
+from terminal import Day, Failed, keys, moment, store
+
+
+@click.group()
+def members() -> None:
+    """One person's account."""
+
+
+def _account(login_id: str) -> Account:
+    found = accounts.find(login_id)
+    if found is None:
+        raise Failed(f"ログインID {login_id} のアカウントはありません。")
+    return found
+
+
+@members.command()
+@click.argument("login_id")
+def show(login_id: str) -> None:
+    """Say what is stored about one person."""
+    with store():
+        account, now = _account(login_id), moment()
+        member: Member = account.member
+        running = [s for s in Session.select().where(Session.account == account.member_id) if s.runs_at(now)]
+        trusts = Trust.select().where(Trust.account == account.member_id, Trust.expires_at > int(now)).count()
+        for title, value in (
+            ("ログインID", grouped(account.login_id)),
+            ("氏名", member.name),
+            (
+                "保険者番号・記号・番号・枝番",
+                " ".join((member.insurer_number, member.symbol, member.number, member.branch or "なし")),
+            ),
+            ("資格取得年月日", member.qualified_on),
+            ("資格喪失年月日", member.lost_on or "なし"),
+            ("資格確認書", member.state_on(models.today(now))),
+            ("最後の有効な日", member.last_day or "なし"),
+            ("登録", "済み" if account.password_hash else "まだ（仮パスワード）"),
+            ("メールアドレス", accounts.mask(account.email) if account.email else "なし"),
+            ("ログイン中の端末", len(running)),
+            ("信頼している端末", trusts),
+        ):
+            click.echo(f"{title}: {value}")
+
+
+@members.command()
+@click.argument("login_id")
+@click.option(
+    "--credentials", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Write the new password here."
+)
+@click.option("--keep-email", is_flag=True, help="Keep the e-mail address.")
+@click.option("--addressee", help="To whom the letter goes; the subscriber, if not given.")
+def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str | None) -> None:
+    """Give a new temporary password. Ends every session and trust, and the present password."""
+    secret, letters = keys(), Letters(credentials)
+    with store(), stores.alone(seconds=60):
+        if told := letters.leftover(secret):
+            click.echo(told)
+        letters.refuse_existing()
+        account, now = _account(login_id), moment()
+        member: Member = account.member
+        password = next(iter(temporary_passwords(1)))
+        number = member.insurer_number, member.symbol, member.number, member.branch
+        who = member.person_id, member.name, addressee or _addressee(member), member.workplace
+        changes: dict[str, Any] = {"temporary_hash": secret.hash_temporary([password])[0], "password_hash": None}
+        changes |= {"registered_at": None} | ({} if keep_email else {"email": None, "email_key": None})
+        try:
+            letters.write([(grouped(account.login_id), grouped(password), *map(plain_cell, (*number, *who)))])
+            letters.sync()
+            with models.transaction():
+                accounts.end_everything(account, now)
+                Mail.delete().where(Mail.account == account.member_id, Mail.state.in_(("waiting", "sending"))).execute()
+                Account.update(**changes).where(Account.member == account.member_id).execute()
+                accounts.note(now, "account.reissued", None, account.member_id)
+        except BaseException:
+            letters.discard()
+            raise
+        letters.publish()
+    click.echo(f"{credentials} に新しい仮パスワードを書きました。印刷したら消してください。")
+
+
+def _addressee(member: Member) -> str:
+    """Who gets the letter: the subscriber, unless nothing may go to them."""
+    if member.relation == models.SUBSCRIBER:
+        return member.name
+    heads = Member.select().where(Member.household == member.household, Member.relation == models.SUBSCRIBER)
+    head = heads.order_by(Member.id.desc()).first()
+    if head is None or head.withheld:
+        raise Failed("この人のお手紙を本人（被保険者）あてには出せません。--addressee で宛名を指定してください。")
+    return head.name
+
+
+@members.command()
+@click.argument("login_id")
+def withhold(login_id: str) -> None:
+    """Protect a person at once: their account, address, sessions and trusts are deleted, nobody sees them."""
+    with store(), stores.alone(seconds=60):
+        account = _account(login_id)
+        with models.transaction():
+            Member.update(withheld=True).where(Member.id == account.member_id).execute()
+            accounts.withhold([account.member_id])
+            accounts.note(moment(), "member.withheld", None, account.member_id, "command")
+    click.echo("不開示にしました。ログイン、メールアドレスを消しました。戻すには名簿の不開示を 0 にして取り込みます。")
+
+
+@members.command()
+@click.option("--left-before", type=Day(), required=True, help="Those whose cover ended before this day.")
+def purge(left_before: dt.date) -> None:
+    """Delete the people who left before a day, with all that is stored of them."""
+    now = moment()
+    if left_before > models.today(now):
+        raise click.BadParameter("今日より後の日は指定できません。", param_hint="--left-before")
+    with store(), stores.alone(seconds=60), models.transaction():
+        gone = Member.delete().where(Member.lost_on < left_before).execute()
+        accounts.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
+    click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")
+
+
+@click.group()
+def audit() -> None:
+    """What happened, to whom, by whom."""
+
+
+@audit.command()
+@click.option("--since", type=Day(), help="From this day on.")
+def export(since: dt.date | None) -> None:
+    """Write the audit trail and the displays of certificates as CSV, oldest first."""
+    start = int(dt.datetime.combine(since, dt.time(), models.JST).timestamp()) if since else 0
+    shown = Display.select(
+        Display.started_at, peewee.Value("certificate.shown"), Display.viewer, Display.member, peewee.Value("")
+    )
+    noted = Audit.select(Audit.at, Audit.action, Audit.actor, Audit.member, Audit.detail)
+    rows = noted.where(Audit.at >= start).union_all(shown.where(Display.started_at >= start))
+    click.echo("\ufeff", nl=False)
+    with store():
+        _print_csv([("日時", "操作", "実行者", "対象", "詳細")])
+        for at, *rest in rows.order_by(peewee.SQL("1")).tuples().iterator():
+            _print_csv([(f"{dt.datetime.fromtimestamp(at, models.JST):%Y-%m-%d %H:%M:%S}", *rest)])
+
+
+def _print_csv(rows: list[tuple[Any, ...]]) -> None:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([plain_cell(value) for value in row] for row in rows)
+    click.echo(out.getvalue(), nl=False)

@@ -1,0 +1,68 @@
+"""What all commands share: failures told in one sentence, the database, the keys."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import peewee
+from flask import current_app
+
+import models
+import stores
+from codes import Keys
+from eras import BadDate, parse_date
+from letters import CannotWrite
+from models import Member
+
+
+class Failed(click.ClickException):
+    """One sentence on stderr, exit status 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self.message, err=True)
+
+
+class Day(click.ParamType):
+    """A day in any form of the roster."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> dt.date:
+        try:
+            return value if isinstance(value, dt.date) else parse_date(value)
+        except BadDate as wrong:
+            self.fail(f"{value}: {wrong}", param, ctx)
+
+
+def moment() -> float:
+    return time.time()
+
+
+def keys() -> Keys:
+    if not current_app.config["SECRET_KEY"]:
+        raise Failed(
+            "KAKUNIN_SECRET_KEY がありません。仮パスワードはこの鍵で守られます。設定してからもう一度実行してください。"
+        )
+    return Keys(current_app.config["SECRET_KEY"], current_app.config["SECRET_KEY_FALLBACKS"])
+
+
+@contextlib.contextmanager
+def store() -> Iterator[None]:
+    """The database, with its troubles told in a sentence."""
+    try:
+        with models.database.connection_context():
+            if not Member.table_exists():
+                raise Failed("データベースがまだありません。先に flask db upgrade を実行してください。")
+            yield
+    except (stores.Busy, CannotWrite) as refused:
+        raise Failed(str(refused)) from refused
+    except (sqlite3.Error, peewee.DatabaseError, OSError) as broken:
+        raise Failed(
+            f"保存できませんでした。データベースは元のままです（{broken}）。空き容量などを確かめてください。"
+        ) from broken
