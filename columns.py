@@ -61,7 +61,7 @@ COPAY = (
 WITHHELD = {"": None, "0": 0, "1": 1}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_UNREADABLE = re.compile(r"[\ud800-\udfff]")
+_UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")  # the last are what CP932 makes of A0 and FD to FF
 _PRIVATE = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 _RARE = re.compile(r"[\ue000-\uf8ff\ufe00-\ufe0f\U00010000-\U0010ffff]")
 _RARE_NAME = re.compile(_RARE.pattern[:-1] + "●]")

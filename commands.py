@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from flask import Flask, current_app
+from flask.cli import AppGroup
 from playhouse.migrations import Runner
 
 import accounts
@@ -40,9 +41,7 @@ def register(app: Flask) -> None:
         app.cli.add_command(group)
 
 
-@click.group()
-def db() -> None:
-    """The database's schema."""
+db = AppGroup("db", help="The database's schema.")
 
 
 @db.command()
@@ -58,9 +57,7 @@ def upgrade() -> None:
     click.echo("\n".join(done) or "The schema is up to date.")
 
 
-@click.group()
-def roster() -> None:
-    """The roster (加入者CSV)."""
+roster = AppGroup("roster", help="The roster (加入者CSV).")
 
 
 def _choices(command: Any) -> Any:
@@ -210,9 +207,7 @@ def _tell_findings(findings: Findings, report: Path | None) -> None:
         click.echo(f"補正: {column} {count}件（例: {example}）")
 
 
-@click.group()
-def mail() -> None:
-    """The mail settings."""
+mail = AppGroup("mail", help="The mail settings.")
 
 
 @mail.command()

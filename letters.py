@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from collections.abc import Iterable, Iterator
@@ -103,7 +104,8 @@ class Letters:
 
     def discard(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # on a full disk closing fails once more
+                self._file.close()
             self.part.unlink(missing_ok=True)
 
     def _sync_folder(self) -> None:

@@ -29,23 +29,26 @@ import accounts
 from codes import CODE_LIFE
 from models import Account, Challenge, Mail, Member, database
 
-WORKERS = 8
-TIMEOUT = 8
+WORKERS = 16
+TIMEOUT = 20
 """Seconds that a mail server may take for a step."""
+TELL_AFTER = 20
+"""Seconds after which the person who waits is told that the mail could not be sent; it is tried on nevertheless."""
 RETRIES = (3, 15, 45, 120)
-"""Seconds between tries. After the second one failed, the waiting person is told; it is tried on nevertheless."""
-HOLD = 120
+"""Seconds between tries. After the second one failed the person is told, too."""
+HOLD = 180
 """Seconds that a mail belongs to the thread that took it; then another may."""
 
 log = logging.getLogger("kakunin.mail")
 
 
-def state(challenge: Challenge) -> str:
+def state(challenge: Challenge, now: float) -> str:
     """What the waiting person is told of the code's mail: `waiting`, `sent` or `failed`."""
     mail = Mail.select().where(Mail.challenge == challenge.id).order_by(Mail.id.desc()).first()
     if mail is None or mail.state == "sent":
         return "sent"
-    return "failed" if mail.state == "failed" or mail.attempts >= 2 else "waiting"
+    late = mail.attempts >= 2 or now >= mail.created_at + TELL_AFTER
+    return "failed" if mail.state == "failed" or late else "waiting"
 
 
 class Transport:

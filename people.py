@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import peewee
+from flask.cli import AppGroup
 
 import accounts
 import models
@@ -20,10 +21,7 @@ from letters import Letters
 from models import Account, Audit, Display, Mail, Member, Session, Trust
 from terminal import Day, Failed, keys, moment, store
 
-
-@click.group()
-def members() -> None:
-    """One person's account."""
+members = AppGroup("members", help="One person's account.")
 
 
 def _account(login_id: str) -> Account:
@@ -134,9 +132,7 @@ def purge(left_before: dt.date) -> None:
     click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")
 
 
-@click.group()
-def audit() -> None:
-    """What happened, to whom, by whom."""
+audit = AppGroup("audit", help="What happened, to whom, by whom.")
 
 
 @audit.command()

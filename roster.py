@@ -22,6 +22,7 @@ from reading import CHUNK, Unreadable, encoding_of
 BATCH = 10_000
 BATCH_CHARACTERS = 1 << 25
 MOST_COLUMNS = 500
+HEADER_LINES = 100
 
 FIELDS = (
     "person_id",
@@ -59,7 +60,6 @@ class Roster:
         self._rules: dict[str, Column] = columns(insurers, era_codes)
         self.places = _places(self.header)
         self._certificates = Certificates("issue_reason" in self.places)
-        self._pending = 0
         self.rows = 0
 
     def has(self, name: str) -> bool:
@@ -143,9 +143,7 @@ class Roster:
             yield line
 
     def _header(self) -> tuple[str, list[str]]:
-        with self._open() as file:
-            first = file.readline(CHUNK)
-            found = {mark: next(csv.reader([first], delimiter=mark), []) for mark in ",\t;"}
+        found = {mark: self._first_row(mark) for mark in ",\t;"}
         known = {mark: sum(_folded_title(t) in _NAMES for t in cells) for mark, cells in found.items()}
         mark = max(known, key=lambda m: known[m])
         if not known[mark]:
@@ -156,6 +154,14 @@ class Roster:
         if len(found[mark]) > MOST_COLUMNS:
             raise Unreadable(f"列が{len(found[mark])}あります。{MOST_COLUMNS}列以内にしてください。")
         return mark, found[mark]
+
+    def _first_row(self, mark: str) -> list[str]:
+        self._pending = 0
+        with self._open() as file:
+            try:
+                return next(csv.reader(islice(self._bounded(file), HEADER_LINES), delimiter=mark), [])
+            except csv.Error:
+                return []
 
     def _even(self, lines: list[int], rows: list[list[str]], findings: Findings) -> tuple[list[int], list[list[str]]]:
         """Only rows with as many cells as the header; empty ones are passed over, others reported."""
@@ -316,7 +322,7 @@ def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> 
 
 
 def _folded_title(text: str) -> str:
-    return fold(text).lower().replace(" ", "")
+    return "".join(fold(text).lower().split())
 
 
 _NAMES = {_folded_title(text): name for name, title in TITLES.items() for text in (name, title.japanese)}

@@ -113,3 +113,11 @@ def test_a_voided_code_is_not_sent_any_more_and_no_address_is_kept(asked, mails)
     post.drain(mails)
     assert len(mails) == sent
     assert not models.Mail.select().where(models.Mail.address != "").exists()
+
+
+def test_a_person_whose_mail_hangs_is_told_after_twenty_seconds(asked, time):
+    phone, _ = asked
+    time.pass_(mailer.TELL_AFTER - 1)
+    assert "送れませんでした" not in phone.get("/login/code").text
+    time.pass_(1)
+    assert "送れませんでした" in phone.get("/login/code").text

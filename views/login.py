@@ -134,7 +134,7 @@ def code_page(challenge: Challenge, template: str, form: Form, status: int = 200
         template,
         form=form,
         mask=accounts.mask(challenge.email or challenge.account.email or ""),
-        mail_state=mailer.state(challenge),
+        mail_state=mailer.state(challenge, now()),
         mail_state_url=url_for("login.mail_state", purpose=purpose),
         resend_in=max(0, challenge.created_at + RESEND_AFTER - int(now())),
         resend_url=url_for("login.resend", purpose=purpose),
@@ -148,7 +148,7 @@ def code_page(challenge: Challenge, template: str, form: Form, status: int = 200
 def mail_state(purpose: str) -> ResponseReturnValue:
     """The fragment that says whether the mail went out; polled while it waits."""
     challenge = held(purpose)
-    state = mailer.state(challenge) if challenge else "sent"
+    state = mailer.state(challenge, now()) if challenge else "sent"
     mask = accounts.mask(challenge.email or challenge.account.email or "") if challenge else ""
     url = url_for("login.mail_state", purpose=purpose)
     return render_template("_mail_state.html", mail_state=state, mail_state_url=url, mask=mask)

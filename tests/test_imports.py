@@ -1,0 +1,461 @@
+"""Rosters against what is stored: what changes, what is refused, and that it is all or nothing."""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import models
+from models import Account, Audit, Member, RosterImport, Session, Trust
+from tests.clerk import make_app
+from tests.conftest import ROSTERS, settings_for
+from tests.test_roster import PERSON, text_of
+
+ROOT = Path(__file__).parent.parent
+HEAD = PERSON | {"加入者ID": ""}
+WIFE = HEAD | {"枝番": "01", "氏名": "佐倉 美咲", "生年月日": "1982-09-08", "性別": "2", "本人家族区分": "家族"}
+CHILD = WIFE | {"枝番": "02", "氏名": "佐倉 蓮", "生年月日": "2021-03-03", "資格取得年月日": "2021-03-03"}
+OTHER = HEAD | {"番号": "2048", "氏名": "戸田 さくら"}
+
+
+class Clerk:
+    """The clerk's desk: a database, a folder of files, and the commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.runner, self.files = folder, make_app().test_cli_runner(), 0
+        assert self.run("db", "upgrade").exit_code == 0
+
+    def run(self, *args):
+        return self.runner.invoke(args=[str(arg) for arg in args])
+
+    def file(self, rows) -> Path:
+        path = self.folder / f"roster{self.files}.csv"
+        path.write_text(text_of(rows), encoding="utf-8")
+        return path
+
+    def roster(self, rows, *args, command="import", letters=True):
+        """Import or check the rows; gives the counts of the last line, with `exit` and `out`."""
+        self.files += 1
+        path = self.file(rows) if isinstance(rows, list) else rows
+        out = ["--credentials", self.folder / f"letters{self.files}.csv"] if letters and command == "import" else []
+        done = self.run("roster", command, path, *out, *args)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        counts = dict(part.split("=") for part in done.stdout.splitlines()[-1].split())
+        return {name: int(count) for name, count in counts.items()} | {"exit": done.exit_code, "out": done.stdout}
+
+    @property
+    def letters(self):
+        with (self.folder / f"letters{self.files}.csv").open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def clerk(tmp_path, monkeypatch, now):
+    settings_for(monkeypatch, tmp_path)
+    monkeypatch.setattr("commands.moment", lambda: now)
+    monkeypatch.setattr("people.moment", lambda: now)
+    yield Clerk(tmp_path)
+    models.database.close_all()
+
+
+def stored(*fields):
+    return sorted(Member.select(*(getattr(Member, field) for field in fields)).tuples())
+
+
+def everything():
+    return [list(table.select().tuples()) for table in (Member, Account, Session, Trust, RosterImport)]
+
+
+def counts(done):
+    return done["added"], done["changed"], done["ended"], done["unchanged"], done["errors"]
+
+
+def test_both_samples_are_the_same_people(clerk):
+    done = clerk.roster(ROSTERS / "roster-utf8.csv")
+    assert done["out"].splitlines()[-1] == "added=12 changed=0 ended=0 unchanged=0 repaired=0 warnings=2 errors=0"
+    done = clerk.roster(ROSTERS / "roster-cp932-wareki.csv")
+    assert done["out"].splitlines()[-1] == "added=0 changed=0 ended=0 unchanged=12 repaired=24 warnings=2 errors=0"
+    assert done["exit"] == 0
+
+
+def test_check_changes_nothing_and_says_what_import_would(clerk):
+    clerk.roster([HEAD])
+    before = everything()
+    done = clerk.roster([HEAD | {"氏名カナ": "サクラ ナオヒト"}, WIFE], command="check")
+    assert counts(done) == (1, 1, 0, 0, 0)
+    assert "変更: 氏名カナ 1人" in done["out"]
+    assert everything() == before
+
+
+def test_one_bad_cell_and_nothing_is_applied(clerk):
+    clerk.roster([HEAD])
+    before = everything()
+    done = clerk.roster([HEAD | {"備考": "新しい"}, WIFE | {"性別": "9"}])
+    assert (done["exit"], counts(done)) == (1, (0, 0, 0, 0, 1))
+    assert "line 3, column 性別, value 9: " in done["out"]
+    assert everything() == before
+    assert not list(clerk.folder.glob("letters2*"))
+
+
+def test_letters_are_addressed_to_the_subscriber_and_only_the_owner_may_read_them(clerk):
+    clerk.roster([CHILD, WIFE, HEAD])
+    assert [(row["氏名"], row["宛名"]) for row in clerk.letters] == [
+        (n, "佐倉 直人") for n in ("佐倉 蓮", "佐倉 美咲", "佐倉 直人")
+    ]
+    assert stat.S_IMODE((clerk.folder / "letters1.csv").stat().st_mode) == 0o600
+    clerk.roster([CHILD | {"枝番": "03", "氏名": "佐倉 陽葵"}])
+    assert [row["宛名"] for row in clerk.letters] == ["佐倉 直人"]
+
+
+def test_letters_fit_the_stored_hashes_and_begin_with_a_letter(clerk):
+    from codes import Keys, fold
+
+    clerk.roster([HEAD, WIFE])
+    keys = Keys(clerk.runner.app.config["SECRET_KEY"])
+    for row in clerk.letters:
+        account = Account.get(Account.login_id == fold(row["ログインID"]))
+        assert account.member.name == row["氏名"]
+        assert keys.fits_temporary(row["仮パスワード"], account.temporary_hash)
+        assert row["ログインID"][0].isalpha()
+        assert row["仮パスワード"][0].isalpha()
+    assert len({m.public_id for m in Member.select()}) == 2
+
+
+def test_a_formula_in_a_name_reaches_the_letters_as_text(clerk):
+    clerk.roster([HEAD | {"氏名": "=1+1", "事業所名称": "@社"}, WIFE])
+    assert [(row["氏名"], row["宛名"], row["事業所名称"]) for row in clerk.letters] == [
+        ("'=1+1", "'=1+1", "'@社"),
+        ("佐倉 美咲", "'=1+1", PERSON["事業所名称"]),
+    ]
+
+
+def test_new_people_without_a_file_for_their_letters_are_refused(clerk):
+    done = clerk.roster([HEAD], letters=False)
+    assert (done["exit"], done["errors"]) == (1, 1)
+    assert "--credentials" in done["out"]
+    assert not Member.select().exists()
+
+
+def test_an_existing_credentials_file_is_never_overwritten(clerk):
+    (clerk.folder / "letters.csv").write_text("precious")
+    done = clerk.run("roster", "import", clerk.file([HEAD]), "--credentials", clerk.folder / "letters.csv")
+    assert done.exit_code == 1
+    assert (clerk.folder / "letters.csv").read_text() == "precious"
+    assert not Member.select().exists()
+
+
+def test_a_column_that_the_file_lacks_leaves_what_is_stored_and_an_empty_cell_clears_it(clerk):
+    clerk.roster([HEAD | {"備考": "ひかえ"}])
+    without = {
+        k: v
+        for k, v in HEAD.items()
+        if k not in ("備考", "事業所名称", "交付事由", "交付方法", "交付年月日", "有効期限", "氏名カナ")
+    }
+    assert counts(clerk.roster([without])) == (0, 0, 0, 1, 0)
+    assert stored("remarks", "workplace", "delivery") == [("ひかえ", "見本工業株式会社", "web")]
+    done = clerk.roster([HEAD | {"事業所名称": ""}])
+    assert counts(done) == (0, 1, 0, 0, 0)
+    assert stored("remarks", "workplace") == [("", "")]
+
+
+def test_a_move_with_the_same_id_keeps_the_account(clerk):
+    head, wife = HEAD | {"加入者ID": "A"}, WIFE | {"加入者ID": "B"}
+    clerk.roster([head, wife])
+    Member.update(shows_children=True).execute()
+    logins = sorted(Account.select(Account.member, Account.login_id).tuples())
+    done = clerk.roster(
+        [wife | {"番号": "9999"}, head | {"番号": "9999", "記号": "継続"}, wife | {"番号": "9999", "記号": "継続"}][1:]
+    )
+    assert counts(done) == (0, 2, 0, 0, 0)
+    assert stored("household") == [("06139463\t継続\t9999",)] * 2
+    assert sorted(Account.select(Account.member, Account.login_id).tuples()) == logins
+    assert stored("shows_children") == [(False,)] * 2
+
+
+def test_a_move_keeps_symbol_and_branch_that_the_file_lacks(clerk):
+    clerk.roster([HEAD | {"加入者ID": "A"}])
+    without = {k: v for k, v in HEAD.items() if k not in ("記号", "枝番")} | {"加入者ID": "A"}
+    assert counts(clerk.roster([without])) == (0, 0, 0, 1, 0)
+    assert stored("symbol", "branch", "household") == [("128", "00", "06139463\t128\t1024")]
+
+
+def test_an_id_given_later_is_the_same_persons(clerk):
+    clerk.roster([HEAD, WIFE])
+    assert counts(clerk.roster([HEAD | {"加入者ID": "A"}, WIFE | {"加入者ID": "B"}])) == (0, 2, 0, 0, 0)
+    assert counts(clerk.roster([HEAD, WIFE], "--allow-changes", "0")) == (0, 2, 0, 0, 0)  # empty cells clear the ids
+    clerk.roster([HEAD | {"加入者ID": "A"}, WIFE | {"加入者ID": "B"}])
+    other = HEAD | {"加入者ID": "C", "氏名": "別 人"}
+    done = clerk.roster([HEAD | {"加入者ID": "A", "資格喪失年月日": "2026-11-01", "枝番": "09"}, other])
+    assert done["errors"] == 1  # two subscribers
+
+
+def test_full_width_symbol_and_number_are_the_same_household(clerk):
+    clerk.roster([HEAD])
+    done = clerk.roster([HEAD | {"記号": "１２８"}, WIFE | {"番号": "１０２４"}])
+    assert counts(done) == (1, 1, 0, 0, 0)
+    assert stored("symbol", "household") == [("128", "06139463\t128\t1024"), ("１２８", "06139463\t128\t1024")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([HEAD, CHILD, OTHER | {"本人家族区分": "家族"}], "line 4, column 番号, value 2048: この家族の本人"),
+        ([HEAD, WIFE | {"本人家族区分": "本人"}], "line 3, column 本人家族区分, value 本人: 同じ記号・番号の本人が2行目"),
+        ([HEAD, WIFE, WIFE], "line 4, column 枝番, value 01: 3行目と同じ人です"),
+        ([HEAD, WIFE, WIFE | {"交付方法": "紙"}], "line 4, column 枝番, value 01: 3行目と同じ人に、紙とWEBの両方"),
+        ([HEAD | {"加入者ID": "A"}, WIFE | {"加入者ID": "A"}], "line 3, column 加入者ID, value A: 2行目と同じ人です"),
+        ([HEAD, WIFE | {"枝番": ""}], "line 3, column 枝番, value : 空です。2人以上"),
+    ],
+)
+def test_a_household_that_cannot_be_is_an_error_on_its_line(clerk, rows, says):
+    done = clerk.roster(rows)
+    assert (done["exit"], done["errors"]) == (1, 1), done["out"]
+    assert says in done["out"]
+    assert not Member.select().exists()
+
+
+def test_without_branches_ids_tell_people_apart_and_one_person_needs_neither(clerk):
+    done = clerk.roster([HEAD | {"枝番": "", "加入者ID": "A"}, WIFE | {"枝番": "", "加入者ID": "B"}, OTHER | {"枝番": ""}])
+    assert counts(done) == (3, 0, 0, 0, 0)
+    assert stored("branch") == [("",)] * 3
+
+
+def test_a_stored_subscriber_is_enough_and_a_second_one_is_not_accepted(clerk):
+    clerk.roster([HEAD])
+    assert counts(clerk.roster([WIFE])) == (1, 0, 0, 0, 0)
+    done = clerk.roster([OTHER | {"番号": "1024", "枝番": "05"}])
+    assert (done["exit"], done["errors"]) == (1, 1)
+    assert "別の本人がすでに登録" in done["out"]
+
+
+def test_a_dependent_without_a_branch_beside_stored_people_needs_an_id(clerk):
+    clerk.roster([HEAD, WIFE])
+    done = clerk.roster([CHILD | {"枝番": ""}])
+    assert "2人以上いる世帯" in done["out"]
+    assert Member.select().count() == 2
+
+
+def test_a_family_left_behind_by_a_move_is_warned_of(clerk):
+    clerk.roster([HEAD | {"加入者ID": "A"}, WIFE | {"加入者ID": "B"}])
+    done = clerk.roster([HEAD | {"加入者ID": "A", "番号": "7777"}])
+    assert (done["errors"], done["warnings"]) == (0, 1)
+    assert "家族が1人残ります" in done["out"]
+
+
+def test_paper_becomes_web_and_loss_and_return_keep_the_login(clerk):
+    clerk.roster([HEAD | {"交付方法": "紙"}])
+    login = Account.get().login_id
+    assert counts(clerk.roster([HEAD])) == (0, 1, 0, 0, 0)
+    assert stored("delivery") == [("web",)]
+    clerk.roster([HEAD | {"資格喪失年月日": "2026-11-01"}])
+    assert stored("lost_on")[0][0].isoformat() == "2026-11-01"
+    clerk.roster([HEAD])
+    assert (stored("lost_on"), Account.get().login_id) == ([(None,)], login)
+
+
+def log_in(name, email="s@example.jp"):
+    account = Account.select().join(Member).where(Member.name == name).get()
+    Account.update(email=email, email_key=email, password_hash="x", temporary_hash=None).where(
+        Account.member == account.member_id
+    ).execute()
+    Trust.create(id=name, account=account, created_at=0, expires_at=9**10)
+    Session.create(id=name, account=account, trust=name, created_at=0, seen_at=0)
+    return account
+
+
+def test_who_turns_withheld_loses_account_sessions_and_address_at_once(clerk):
+    clerk.roster([HEAD, WIFE])
+    log_in("佐倉 美咲")
+    done = clerk.roster([HEAD, WIFE | {"不開示": "1"}])
+    assert counts(done) == (0, 1, 0, 1, 0)
+    assert [a.member.name for a in Account.select()] == ["佐倉 直人"]
+    assert not Session.select().exists()
+    assert not Trust.select().exists()
+    assert Audit.select().where(Audit.action == "member.withheld").count() == 1
+
+
+def test_a_withheld_person_gets_no_letter_and_only_an_explicit_0_lifts_it(clerk):
+    clerk.roster([HEAD, WIFE | {"交付事由": "7", "交付方法": "紙"}])
+    assert [row["氏名"] for row in clerk.letters] == ["佐倉 直人"]
+    clerk.roster([HEAD, WIFE])
+    clerk.roster([HEAD, {k: v for k, v in WIFE.items() if k != "不開示"}])
+    assert stored("name", "withheld") == [("佐倉 直人", False), ("佐倉 美咲", True)]
+    assert Account.select().count() == 1
+    lifting = [HEAD, WIFE | {"不開示": "0"}]
+    assert clerk.roster(lifting, letters=False)["exit"] == 1
+    done = clerk.roster(lifting)
+    assert "不開示の解除: 3行目" in done["out"]
+    assert [row["氏名"] for row in clerk.letters] == ["佐倉 美咲"]
+    assert Account.select().count() == 2
+    assert Audit.select().where(Audit.action == "member.lifted").count() == 1
+
+
+def test_letters_that_would_go_to_a_withheld_subscriber_are_left_out_and_counted(clerk):
+    done = clerk.roster([HEAD | {"不開示": "1"}, WIFE, OTHER])
+    assert [row["氏名"] for row in clerk.letters] == ["戸田 さくら"]
+    assert "家族1人分は書いていません" in done["out"]
+    done = clerk.roster([CHILD])
+    assert "家族1人分は書いていません" in done["out"]
+    assert Account.select().count() == 3
+
+
+def crowd(count):
+    return [HEAD | {"番号": str(i), "氏名": f"人 {i}"} for i in range(count)]
+
+
+def test_full_ends_who_is_missing_but_never_more_than_a_twentieth_unasked(clerk):
+    clerk.roster(crowd(40))
+    assert counts(clerk.roster(crowd(38))) == (0, 0, 0, 38, 0)
+    assert counts(clerk.roster(crowd(38), "--full")) == (0, 0, 2, 38, 0)
+    assert [d.isoformat() for (d,) in Member.select(Member.lost_on).where(Member.lost_on.is_null(False)).tuples()] == [
+        "2026-11-23"
+    ] * 2
+    assert counts(clerk.roster(crowd(38), "--full")) == (0, 0, 0, 38, 0)
+    refused = clerk.roster(crowd(36), "--full")
+    assert (refused["exit"], refused["errors"]) == (1, 1)
+    assert "--allow-ending 2" in refused["out"]
+    assert clerk.roster(crowd(36), "--full", "--allow-ending", "3")["exit"] == 1
+    assert Member.select().where(Member.lost_on.is_null(False)).count() == 2
+    assert counts(clerk.roster(crowd(36), "--full", "--allow-ending", "2")) == (0, 0, 2, 36, 0)
+
+
+def test_a_column_sorted_alone_is_refused_unless_the_number_is_named(clerk):
+    people = crowd(40)
+    clerk.roster(people)
+    two = [p | {"生年月日": "1970-01-01"} for p in people[:2]] + people[2:]
+    assert counts(clerk.roster(two)) == (0, 2, 0, 38, 0)
+    three = [p | {"性別": "2"} for p in people[3:6]]
+    before = everything()
+    refused = clerk.roster(three)
+    assert refused["exit"] == 1
+    assert "--allow-changes 3" in refused["out"]
+    assert everything() == before
+    assert counts(clerk.roster(three, "--allow-changes", "3")) == (0, 3, 0, 0, 0)
+
+
+def test_each_import_is_recorded_with_its_counts(clerk):
+    clerk.roster([HEAD, WIFE])
+    clerk.roster([HEAD | {"備考": "x"}, WIFE])
+    assert list(RosterImport.select(RosterImport.added, RosterImport.changed, RosterImport.unchanged).tuples()) == [
+        (2, 0, 0),
+        (0, 1, 1),
+    ]
+    assert [a.detail for a in Audit.select().where(Audit.action == "roster.imported").order_by(Audit.id)] == [
+        "added=2 changed=0 ended=0 unchanged=0",
+        "added=0 changed=1 ended=0 unchanged=1",
+    ]
+
+
+def test_a_second_import_at_the_same_time_is_refused_with_a_sentence(clerk):
+    import stores
+
+    with stores.alone():
+        done = clerk.run("roster", "import", clerk.file([HEAD]), "--credentials", clerk.folder / "x.csv")
+    assert done.exit_code == 1
+    assert "ほかの取り込み" in done.output
+    assert not Member.select().exists()
+
+
+def program(clerk, *args, **options):
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.clerk", *map(str, args)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        **options,
+    )
+
+
+def test_a_full_disk_leaves_the_old_state_and_says_so(clerk):
+    import resource
+
+    rows = crowd(3000)
+    small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # noqa: E731
+    run = program(clerk, "roster", "import", clerk.file(rows), "--credentials", clerk.folder / "l.csv", preexec_fn=small)
+    out, _ = run.communicate()
+    assert run.returncode == 1
+    assert "保存できませんでした" in out.decode()
+    assert "Traceback" not in out.decode()
+    assert not Member.select().exists()
+    assert not list(clerk.folder.glob("l.csv*"))
+
+
+def test_killed_fifty_times_it_is_old_or_new_and_never_between(clerk):
+    """Killed at chance moments: the database holds nobody or everybody, and a second run ends what the first began."""
+    from codes import Keys, fold
+
+    keys = Keys(clerk.runner.app.config["SECRET_KEY"])
+    people = crowd(300)
+    path, out = clerk.file(people), clerk.folder / "out.csv"
+    models.database.close_all()
+    empty = clerk.folder / "empty.db"
+    shutil.copy(clerk.folder / "kakunin.db", empty)
+    begun = time.monotonic()
+    whole = program(clerk, "roster", "import", path, "--credentials", out)
+    whole.communicate()
+    took = time.monotonic() - begun
+    seen = set()
+    for turn in range(50):
+        for leftover in clerk.folder.glob("kakunin.db*"):
+            leftover.unlink()
+        for leftover in clerk.folder.glob("out.csv*"):
+            leftover.unlink()
+        shutil.copy(empty, clerk.folder / "kakunin.db")
+        run = program(clerk, "roster", "import", path, "--credentials", out)
+        # Start-up takes most of the time; the later half is where it writes.
+        time.sleep(took * (0.5 + 0.6 * random.Random(turn).random()))
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        number = Member.select().count()
+        seen.add((number, out.exists(), out.with_name("out.csv.part").exists()))
+        assert number in (0, 300)
+        assert number == Account.select().count()
+        assert number or not out.exists()
+        again = clerk.run("roster", "import", path, *([] if out.exists() else ["--credentials", out]))
+        assert again.exit_code == 0, again.output
+        with out.open(encoding="utf-8-sig", newline="") as file:
+            letters = list(csv.DictReader(file))
+        hashes = dict(Account.select(Account.login_id, Account.temporary_hash).tuples())
+        assert {fold(row["ログインID"]) for row in letters} == set(hashes)
+        assert all(keys.fits_temporary(row["仮パスワード"], hashes[fold(row["ログインID"])]) for row in letters)
+        assert not out.with_name("out.csv.part").exists()
+        models.database.close_all()
+    assert len({state[0] for state in seen}) == 2, seen
+
+
+def test_a_leftover_of_an_import_that_was_applied_becomes_the_credentials_file(clerk):
+    clerk.roster([HEAD])
+    (clerk.folder / "letters1.csv").rename(clerk.folder / "letters1.csv.part")
+    done = clerk.run("roster", "import", clerk.folder / "roster1.csv", "--credentials", clerk.folder / "letters1.csv")
+    assert done.exit_code == 0
+    assert "前回の取り込みは終わっています" in done.output
+    assert [row["氏名"] for row in clerk.letters] == ["佐倉 直人"]
+
+
+def test_a_leftover_of_an_import_that_was_not_applied_is_thrown_away(clerk):
+    (clerk.folder / "letters1.csv.part").write_text("ログインID,仮パスワード\nA-222-333-444,AAAAA-AAAA-AAAAA\nA-2")
+    done = clerk.roster([HEAD])
+    assert done["exit"] == 0
+    assert "途中で止まり" in done["out"]
+    assert len(clerk.letters) == 1
+
+
+def test_a_taken_login_id_is_drawn_again(clerk, monkeypatch):
+    import keyring
+
+    clerk.roster([HEAD])
+    taken = Account.get().login_id
+    monkeypatch.setattr(keyring, "_login", lambda number: taken)
+    done = clerk.roster([HEAD, WIFE])
+    assert counts(done) == (1, 0, 0, 1, 0)
+    assert len({a.login_id for a in Account.select()}) == 2
