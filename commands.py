@@ -130,7 +130,9 @@ def _run(
         try:
             source = Roster(file, current_app.config["INSURERS"], today, era_codes)
             with _progress(file) as progress:
-                made = imports.plan(work, source, findings, today, progress=progress, **choices)
+                made = imports.plan(
+                    work, source, findings, today, keys=secret if letters else None, progress=progress, **choices
+                )
             if not findings.errors:
                 _tell_plan(made)
         except Unreadable as sentence:
@@ -176,7 +178,7 @@ def _tell_plan(made: imports.Plan) -> None:
     click.echo(f"文字コード {made.roster.encoding}、{made.roster.rows}行を読みました。")
     if made.roster.delimiter != ",":
         click.echo("タブ区切りとして読みました。" if made.roster.delimiter == "\t" else "セミコロン区切りとして読みました。")
-    if example := made.roster.era_example():
+    if example := made.roster.example:
         click.echo(f"元号コードの日付の読み方: {example}")
     click.echo(f"追加 {made.added}人、変更 {made.changed}人、終了 {made.ended}人、変更なし {made.unchanged}人")
     for name, count in made.fields.items():

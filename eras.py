@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import unicodedata
@@ -37,6 +38,11 @@ def parse_date(text: str, era_codes: str = "pension") -> dt.date:
     Forms: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭和55年1月1日, 令和元年5月1日, and 5550101 with the
     era's digit first, of the code list that `era_codes` names. Raises BadDate, also for a day outside its era.
     """
+    if len(text) in (8, 10) and text.isascii() and text.replace("-", "").isdigit():
+        with contextlib.suppress(ValueError):  # the two plain forms at once; whatever else it is, see below
+            found = dt.date.fromisoformat(text)
+            if FIRST_YEAR <= found.year <= LAST_YEAR:
+                return found
     if len(text) > 40:
         raise BadDate(f"日付として読めません。{EXPECTED}")
     folded = unicodedata.normalize("NFKC", text).strip().upper()

@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import keyring
@@ -17,6 +18,7 @@ import stores
 from codes import Keys, login_ids
 from findings import Findings, plain_sql
 from letters import Letters, grouped_sql
+from parallel import spawned
 from roster import FIELDS, Roster
 
 SHARE = 0.05
@@ -26,6 +28,10 @@ COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"
 SENSITIVE = ("birth_date", "name", "sex")
 
 STAGED = f"CREATE TEMP TABLE staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})"
+KEYED = "INSERT INTO keyed VALUES (?, ?, ?, ?, ?)"
+EAGER_FROM = 50_000
+"""Lines from which on logins are drawn by a process of their own while the roster is read."""
+
 TABLES = """
 CREATE TEMP TABLE hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TEMP TABLE changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
@@ -45,6 +51,7 @@ class Plan:
         self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
         self.lifted: list[tuple[int, int]] = []
         self.letters_needed = 0
+        self.logins: Iterator[list[keyring.Row]] | None = None
         self.left_out = 0
 
     def one(self, sql: str, *values: Any) -> Any:
@@ -60,6 +67,7 @@ def plan(
     findings: Findings,
     today: dt.date,
     *,
+    keys: Keys | None = None,
     full: bool = False,
     allow_ending: int | None = None,
     allow_changes: int | None = None,
@@ -67,14 +75,17 @@ def plan(
 ) -> Plan:
     """Read and check the whole roster, and compare it with what is stored. Raises roster.Unreadable.
 
-    Everything that is wrong goes into `findings`; the counts are those of a roster without errors.
+    Everything that is wrong goes into `findings`; the counts are those of a roster without errors. With `keys`, into an
+    empty store, logins are drawn for a large roster while it is read.
     """
     made = Plan(work, roster, today)
     roster.check_header(findings)
     if findings.errors:
         return made
-    _stage(made, findings, progress)
     made.stored = made.one("SELECT count(*) FROM member")
+    if keys and not made.stored and roster.lines >= EAGER_FROM:
+        made.logins = spawned(partial(keyring.send, roster.lines, keys))
+    _stage(made, findings, progress)
     _match_persons(made)
     work.execute("CREATE INDEX temp.staged_household ON staged (household, branch, relation)")
     _check_twice(made, findings)
@@ -99,6 +110,7 @@ def _stage(made: Plan, findings: Findings, progress: Callable[[int], None]) -> N
     work.execute("BEGIN")
     for rows in made.roster.checked(findings, progress):
         work.executemany(insert, rows)
+        work.executemany(KEYED, next(made.logins, []) if made.logins else [])
     work.execute("COMMIT")
 
 
@@ -287,8 +299,10 @@ def prepare(made: Plan, keys: Keys, letters: Letters | None) -> None:
         "INSERT INTO fresh (line, id, letter) SELECT line, id, 1 FROM hit WHERE line IN (SELECT value FROM json_each(?))",
         (lifted,),
     )
+    made.logins = made.logins or keyring.batches(made.added + len(made.lifted), keys)
     work.execute("BEGIN")
-    work.executemany("INSERT INTO keyed VALUES (?, ?, ?, ?, ?)", keyring.rows(made.added + len(made.lifted), keys))
+    while made.one("SELECT coalesce(max(n), 0) FROM keyed") < made.added + len(made.lifted):
+        work.executemany(KEYED, next(made.logins))
     work.execute("COMMIT")
     _redraw_taken(made)
     if letters:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from codes import LETTERS, Keys, temporary_passwords
+from parallel import Send
 
-BATCH = 10_000
+BATCH = 1000
 _DIGITS = str.maketrans("01234567", "23456789")  # without 0 and 1, as codes.login_ids
 _LOGINS = len(LETTERS) * 8**9
 
@@ -17,7 +18,7 @@ Row = tuple[int, str, str, str, str]
 """Number from 1, public id, login ID, temporary password, and its keyed hash."""
 
 
-def rows(count: int, keys: Keys) -> Iterator[Row]:
+def batches(count: int, keys: Keys) -> Iterator[list[Row]]:
     """So many different ids and logins, both in ascending order, so that a unique index grows at its end.
 
     Each is drawn without bias from its own part of all there are: as hard to guess as if drawn from the whole, since
@@ -32,7 +33,13 @@ def rows(count: int, keys: Keys) -> Iterator[Row]:
         chance.shuffle(mixed)  # so that one's own login ID does not tell those of one's neighbours on the roster
         ids = map("{:024x}".format, islice(publics, size))
         numbers = range(start + 1, start + 1 + size)
-        yield from zip(numbers, ids, mixed, passwords, keys.hash_temporary(passwords), strict=True)
+        yield list(zip(numbers, ids, mixed, passwords, keys.hash_temporary(passwords), strict=True))
+
+
+def send(count: int, keys: Keys, to: Send) -> None:
+    """The batches, sent to another process."""
+    for batch in batches(count, keys):
+        to(batch)
 
 
 def _login(number: int) -> str:

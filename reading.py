@@ -13,10 +13,13 @@ class Unreadable(Exception):
     """The file as a whole cannot be read as a roster; the text is one sentence for the clerk."""
 
 
-def encoding_of(path: Path) -> str:
-    """UTF-8 where the whole file is, else CP932; where neither fits, the one with fewer faults. Raises Unreadable."""
+def look_at(path: Path) -> tuple[str, int]:
+    """The encoding, and at most how many rows there are.
+
+    UTF-8 where the whole file is, else CP932; where neither fits, the one with fewer faults. Raises Unreadable.
+    """
     utf8 = codecs.getincrementaldecoder("utf-8")()
-    clean = True
+    clean, lines = True, 1
     with path.open("rb") as file:
         start = file.read(8)
         if not start:
@@ -37,14 +40,15 @@ def encoding_of(path: Path) -> str:
                 )
             if len(chunk) == CHUNK and b"\n" not in chunk and b"\r" not in chunk:
                 raise Unreadable("1行が長すぎます。CSVではないファイルか、改行がないファイルです。保存し直してください。")
+            lines += max(chunk.count(b"\n"), chunk.count(b"\r"))
             if clean:
                 try:
                     utf8.decode(chunk, final=len(chunk) < CHUNK)
                 except UnicodeDecodeError:
                     clean = False
     if clean or start.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding))
+        return "utf-8-sig", lines
+    return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding)), lines
 
 
 def _faults(path: Path, encoding: str) -> int:

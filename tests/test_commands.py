@@ -1,0 +1,230 @@
+"""What the operator types besides imports: the schema, one person's account, the audit trail, the template."""
+
+import csv
+import io
+import subprocess
+import sys
+import threading
+
+import pytest
+from playhouse.migrations import Runner
+from playhouse.schema_diff import diff_models
+
+import commands
+import models
+import stores
+from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
+from tests.conftest import ROSTERS
+from tests.test_imports import HEAD, ROOT, WIFE, Clerk, clerk, everything, log_in  # noqa: F401
+
+
+def login(name):
+    return Account.select().join(Member).where(Member.name == name).get().login_id
+
+
+def test_the_migrated_schema_is_the_one_of_the_models(store, tmp_path):
+    def schema():
+        tables = [table for table in models.database.get_tables() if table != "schema_migration"]
+        columns = {t: [(c.name, c.data_type, c.null, c.primary_key) for c in models.database.get_columns(t)] for t in tables}
+        indexes = {t: sorted((i.name, i.columns, i.unique) for i in models.database.get_indexes(t)) for t in tables}
+        keys = {t: sorted(tuple(k)[:3] for k in models.database.get_foreign_keys(t)) for t in tables}
+        return columns, indexes, keys
+
+    created = schema()
+    models.database.drop_tables(models.TABLES)
+    Runner(models.database.obj, str(commands.MIGRATIONS)).up()
+    assert schema() == created
+    assert not diff_models(models.database.obj, models.TABLES)
+
+
+def test_an_upgrade_repeated_changes_nothing(clerk):  # noqa: F811
+    clerk.roster([HEAD])
+    before = everything()
+    done = clerk.run("db", "upgrade")
+    assert (done.exit_code, everything()) == (0, before)
+
+
+def test_two_upgrades_at_once_both_succeed(clerk):  # noqa: F811
+    models.database.close_all()
+    (clerk.folder / "kakunin.db").unlink()
+    runs = [
+        subprocess.Popen([sys.executable, "-m", "tests.clerk", "db", "upgrade"], cwd=ROOT, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 0)] * 3
+    assert Member.select().count() == 0
+
+
+def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk):  # noqa: F811
+    models.database.close_all()
+    (clerk.folder / "kakunin.db").unlink()
+    done = clerk.run("roster", "check", ROSTERS / "roster-utf8.csv")
+    assert done.exit_code == 1
+    assert "flask db upgrade" in done.output
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("roster", "check"),
+        ("roster", "import", "no such file"),
+        ("roster", "check", __file__, "--allow-ending", "many"),
+        ("roster", "check", __file__, "--era-codes", "other"),
+        ("members", "reissue", "X"),
+        ("members", "purge", "--left-before", "someday"),
+        ("members", "purge", "--left-before", "2026-11-24"),
+        ("mail", "test", "nobody"),
+    ],
+)
+def test_wrong_usage_exits_with_two(clerk, args):  # noqa: F811
+    assert clerk.run(*args).exit_code == 2
+
+
+def test_the_template_can_be_filled_in_and_checked(clerk):  # noqa: F811
+    path = clerk.folder / "template.csv"
+    assert clerk.run("roster", "template", path).exit_code == 0
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+    done = clerk.roster(path, command="check")
+    assert (done["added"], done["errors"], done["warnings"]) == (2, 0, 0)
+    assert clerk.run("roster", "template", path).exit_code == 1
+
+
+def test_the_plan_shows_by_one_example_how_era_digits_were_read(clerk):  # noqa: F811
+    done = clerk.roster([HEAD | {"生年月日": "5540612"}], command="check")
+    assert "5540612 → 昭和54年6月12日（1979-06-12）" in done["out"]
+    done = clerk.roster([HEAD | {"生年月日": "3540612"}], "--era-codes", "receipt", command="check")
+    assert "3540612 → 昭和54年6月12日（1979-06-12）" in done["out"]
+
+
+def test_a_workbook_is_refused_in_one_sentence_and_the_counts_stay_last(clerk):  # noqa: F811
+    path = clerk.folder / "book.csv"
+    path.write_bytes(b"PK\x03\x04" + b"\0" * 50)
+    done = clerk.roster(path, command="check")
+    assert done["exit"] == 1
+    first, last = done["out"].splitlines()
+    assert "Excelブック" in first
+    assert last == "added=0 changed=0 ended=0 unchanged=0 repaired=0 warnings=0 errors=1"
+
+
+def test_a_thousand_errors_are_printed_and_all_of_them_reported(clerk):  # noqa: F811
+    path = clerk.folder / "bad.csv"
+    path.write_text("氏名\n" * 1)
+    rows = [HEAD | {"番号": str(i), "性別": "x"} for i in range(1200)]
+    done = clerk.roster(rows, "--report", clerk.folder / "report.csv", command="check")
+    assert done["errors"] == 1200
+    assert sum(line.startswith("line ") for line in done["out"].splitlines()) == 1000
+    assert "ほかに200件" in done["out"]
+    with (clerk.folder / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1200
+
+
+def reissue(clerk, name, *args):  # noqa: F811
+    clerk.files += 1
+    return clerk.run("members", "reissue", login(name), "--credentials", clerk.folder / f"letters{clerk.files}.csv", *args)
+
+
+def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(clerk, now):  # noqa: F811
+    from codes import Keys
+
+    clerk.roster([HEAD, WIFE])
+    account = log_in("佐倉 美咲")
+    Mail.create(kind="code", account=account, address="s@example.jp", created_at=0, due_at=0)
+    Challenge.create(id="c", account=account, purpose="login", created_at=0)
+    assert reissue(clerk, "佐倉 美咲").exit_code == 0
+    account = Account.get(Account.member == account.member_id)
+    assert (account.email, account.email_key, account.password_hash, account.registered_at) == (None,) * 4
+    (letter,) = clerk.letters
+    assert (letter["氏名"], letter["宛名"]) == ("佐倉 美咲", "佐倉 直人")
+    keys = Keys(clerk.runner.app.config["SECRET_KEY"])
+    assert keys.fits_temporary(letter["仮パスワード"], account.temporary_hash)
+    assert Session.get().ended_at == int(now)
+    assert not Trust.select().exists()
+    assert not Mail.select().exists()
+    assert Challenge.get().used_at == int(now)
+    assert Audit.select().where(Audit.action == "account.reissued", Audit.member == account.member_id).exists()
+
+
+def test_a_reissue_can_keep_the_address_and_name_another_addressee(clerk):  # noqa: F811
+    clerk.roster([HEAD, WIFE])
+    log_in("佐倉 美咲")
+    assert reissue(clerk, "佐倉 美咲", "--keep-email", "--addressee", "支援センター").exit_code == 0
+    assert clerk.letters[0]["宛名"] == "支援センター"
+    assert Account.select().join(Member).where(Member.name == "佐倉 美咲").get().email == "s@example.jp"
+
+
+def test_a_letter_to_a_withheld_subscriber_needs_another_addressee(clerk):  # noqa: F811
+    clerk.roster([HEAD | {"不開示": "1"}, WIFE])
+    before = everything()
+    done = reissue(clerk, "佐倉 美咲")
+    assert (done.exit_code, everything()) == (1, before)
+    assert "--addressee" in done.output
+    assert reissue(clerk, "佐倉 美咲", "--addressee", "佐倉 美咲").exit_code == 0
+
+
+def test_withhold_deletes_the_account_at_once_and_no_later_roster_brings_it_back(clerk):  # noqa: F811
+    clerk.roster([HEAD, WIFE])
+    log_in("佐倉 美咲")
+    assert clerk.run("members", "withhold", login("佐倉 美咲")).exit_code == 0
+    assert [a.member.name for a in Account.select()] == ["佐倉 直人"]
+    assert not Session.select().exists()
+    clerk.roster([HEAD, WIFE])
+    assert Member.get(Member.name == "佐倉 美咲").withheld
+    assert Account.select().count() == 1
+
+
+def test_show_tells_the_state_without_the_address(clerk):  # noqa: F811
+    clerk.roster([HEAD])
+    log_in("佐倉 直人", "naoto@example.jp")
+    done = clerk.run("members", "show", login("佐倉 直人").lower())
+    assert done.exit_code == 0
+    assert "資格確認書: valid" in done.output
+    assert "naoto" not in done.output
+    assert clerk.run("members", "show", "A-222-222-222").exit_code == 1
+
+
+def test_purge_deletes_who_left_before_the_day_and_nobody_else(clerk):  # noqa: F811
+    left = [HEAD | {"番号": str(i), "資格喪失年月日": day} for i, day in enumerate(("2020-03-31", "2020-04-01", ""))]
+    clerk.roster(left)
+    done = clerk.run("members", "purge", "--left-before", "令和2年4月1日")
+    assert "1人" in done.output
+    assert sorted(m.number for m in Member.select()) == ["1", "2"]
+    assert Account.select().count() == 2
+
+
+def test_the_audit_is_exported_with_displays_oldest_first_and_from_a_day_on(clerk, now):  # noqa: F811
+    clerk.roster([HEAD])
+    log_in("佐倉 直人")
+    person = Member.get().id
+    Display.create(id="d", session="佐倉 直人", viewer=person, member=person, started_at=int(now) + 60)
+    Audit.create(at=int(now) - 86400, action="login", detail="=cmd")
+    done = clerk.run("audit", "export")
+    rows = list(csv.DictReader(io.StringIO(done.stdout.removeprefix("\ufeff"))))
+    assert [row["操作"] for row in rows] == ["login", "roster.imported", "certificate.shown"]
+    assert rows[0]["詳細"] == "'=cmd"
+    assert rows[2]["日時"] == "2026-11-23 14:06:33"
+    assert done.stdout.startswith("\ufeff")
+    late = clerk.run("audit", "export", "--since", "2026-11-23").stdout
+    assert "login" not in late
+    assert "roster.imported" in late
+
+
+def test_mail_test_says_in_a_sentence_that_nobody_answers(clerk):  # noqa: F811
+    done = clerk.run("mail", "test", "s@example.jp")
+    assert done.exit_code == 1
+    assert "メールを送れませんでした" in done.output
+
+
+def test_an_upgrade_waits_for_an_import(clerk):  # noqa: F811
+    begun, done = threading.Event(), threading.Event()
+
+    def hold():
+        with stores.alone():
+            begun.set()
+            done.wait(0.3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    begun.wait()
+    result = clerk.run("db", "upgrade")
+    holder.join()
+    assert result.exit_code == 0
