@@ -74,7 +74,8 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     inside: Wsgi = Bodies(Admission(app.wsgi_app, threads // 2), threads * 3 // 8, app.config["MAX_CONTENT_LENGTH"])
     if app.config["PROXIES"]:
         inside = ProxyFix(inside, x_for=app.config["PROXIES"], x_proto=app.config["PROXIES"])
-    static = WhiteNoise(inside, immutable_file_test=lambda _path, _url: True, allow_all_origins=False)
+    types = {".webmanifest": "application/manifest+json"}
+    static = WhiteNoise(inside, immutable_file_test=lambda _path, _url: True, allow_all_origins=False, mimetypes=types)
     static.FOREVER = 365 * 24 * 60 * 60
     static.add_files(str(assets.BUILT), "static/")
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)

@@ -40,7 +40,11 @@ def build() -> None:
     shutil.rmtree(BUILT, ignore_errors=True)
     BUILT.mkdir(parents=True)
     compressor = Compressor(quiet=True)
-    for name, content in sources().items():
+    found = sources()
+    for name, content in found.items():
+        if name.endswith(".webmanifest"):  # it names other files: by the names that they are served under
+            for other in found.keys() - {name}:
+                content = content.replace(f'"{other}"'.encode(), f'"/static/{hashed(other, found[other])}"'.encode())
         path = BUILT / hashed(name, content)
         path.write_bytes(content)
         if compressor.should_compress(path.name):

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 import accounts
 import limits
-from codes import fold
+from codes import fold, grouped
 from views import address, form_page, kakunin, new_form, now, refused, say
 from views.welcome import PASSWORD_FAULTS
 
@@ -48,14 +48,14 @@ def reset(token: str) -> ResponseReturnValue:
     account = accounts.read_reset_token(token, keys)
     if account is None:
         return render_template("password/expired.html"), 410
-    form = new_form("bday")
+    form, login_id = new_form("bday"), grouped(account.login_id)
     if request.method == "GET":
-        return render_template("password/reset.html", form=form)
+        return render_template("password/reset.html", form=form, login_id=login_id)
     limit = (limits.BIRTH_DATE, str(account.member_id))
     try:
         limits.check(keys, now(), limit)
     except limits.Refused as refusal:
-        return refused("password/reset.html", form, refusal.until)
+        return refused("password/reset.html", form, refusal.until, login_id=login_id)
     password = request.form.get("new-password", "")
     if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
@@ -63,7 +63,7 @@ def reset(token: str) -> ResponseReturnValue:
     if fault := accounts.password_fault(password, account):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
     if form.errors:
-        return form_page("password/reset.html", form)
+        return form_page("password/reset.html", form, login_id=login_id)
     accounts.set_password(account, password, now(), "password.reset")
     kakunin().mailer.ring()
     say("新しいパスワードになりました。ログインしてください。")

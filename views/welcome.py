@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 import accounts
 import limits
-from codes import TooManyCodes, send_code, take_code
+from codes import TooManyCodes, grouped, send_code, take_code
 from models import Account, Member
 from views import form_page, kakunin, new_form, now, refused
 from views.login import begin, code_page, held, hold, wrong_code
@@ -40,15 +40,18 @@ def details() -> ResponseReturnValue:
     if account is None:
         return redirect(url_for("login.login", ended=1 if "welcome" in session else None), 303)
     form = new_form("bday", "email")
-    domain = current_app.config["MAIL_FROM"].rpartition("@")[2]
+    shown = {
+        "mail_domain": current_app.config["MAIL_FROM"].rpartition("@")[2],
+        "login_id": grouped(account.login_id),  # for the phone's password filler
+    }
     if request.method == "GET":
-        return render_template("welcome/details.html", form=form, mail_domain=domain)
+        return render_template("welcome/details.html", form=form, **shown)
     keys, password = kakunin().keys, request.form.get("new-password", "")
     limit = (limits.BIRTH_DATE, str(account.member_id))
     try:
         limits.check(keys, now(), limit)
     except limits.Refused as refusal:
-        return refused("welcome/details.html", form, refusal.until, mail_domain=domain)
+        return refused("welcome/details.html", form, refusal.until, **shown)
     email = accounts.clean_email(form.values["email"])
     if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
@@ -58,13 +61,13 @@ def details() -> ResponseReturnValue:
     if email is None:
         form.errors["email"] = EMAIL_FAULT
     if form.errors or email is None:
-        return form_page("welcome/details.html", form, mail_domain=domain)
+        return form_page("welcome/details.html", form, **shown)
     decoy = accounts.email_owner(email, account) is not None
     hashed = accounts.hash_password(password)
     try:
         hold(send_code(account, "register", now(), email=email, password_hash=hashed, decoy=decoy))
     except TooManyCodes as error:
-        return refused("welcome/details.html", form, error.until, mail_domain=domain)
+        return refused("welcome/details.html", form, error.until, **shown)
     return redirect(url_for("welcome.code"), 303)
 
 
