@@ -190,8 +190,10 @@ def _tell_plan(made: imports.Plan) -> None:
 
 
 def _tell_letters(made: imports.Plan, letters: Letters | None) -> None:
-    if letters and letters.written:
-        click.echo(f"{letters.path} に{letters.written}人分の仮パスワードを書きました。印刷したら消してください。")
+    if letters and made.letters_needed:
+        click.echo(
+            f"{letters.path} に{made.letters_needed - made.left_out}人分の仮パスワードを書きました。印刷したら消してください。"
+        )
     if made.left_out:
         click.echo(
             f"不開示の本人あてになる家族{made.left_out}人分は書いていません。flask members reissue で宛名を決めて作れます。"

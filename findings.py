@@ -32,9 +32,8 @@ def plain_cell(value: object) -> str:
 
 
 def plain_sql(column: str) -> str:
-    """SQL for plain_cell of a column."""
-    starts = ", ".join(f"'{sign}'" for sign in "=+-@＝＋－＠")
-    return f"CASE WHEN substr({column}, 1, 1) IN ({starts}) THEN '''' || {column} ELSE {column} END"
+    """SQL for plain_cell of a column whose texts begin with no space."""
+    return f"CASE WHEN {column} GLOB '[=+@＝＋－＠-]*' THEN '''' || {column} ELSE {column} END"
 
 
 class Findings:

@@ -323,7 +323,8 @@ def _write_letters(made: Plan, letters: Letters) -> None:
     staged += " WHERE h.household = s.household AND h.relation = 1"
     stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
     hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
-    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
+    own, head, old = map(plain_sql, ("s.name", "h.name", "m.name"))
+    addressee = f"CASE s.relation WHEN 1 THEN {own} ELSE coalesce((SELECT {head} {staged}), (SELECT {old} {stored})) END"
     people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
     if made.one(
         "SELECT EXISTS (SELECT 1 FROM staged WHERE relation = 1 AND withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
@@ -331,7 +332,12 @@ def _write_letters(made: Plan, letters: Letters) -> None:
         made.left_out = made.one(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}")
         people += f" AND (s.relation = 1 OR NOT {hidden})"
     texts = [f"s.{name}" for name in ("insurer_number", "symbol", "number", "branch", "person_id", "name")]
-    cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *map(plain_sql, [*texts, addressee, "s.workplace"])]
+    cells = [
+        *map(grouped_sql, ("k.login_id", "k.password"), (10, 14)),
+        *map(plain_sql, texts),
+        addressee,
+        plain_sql("s.workplace"),
+    ]
     letters.write(made.work.execute(f"SELECT {', '.join(cells)} {people} ORDER BY f.n"))
 
 

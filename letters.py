@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ class Letters:
 
     def __init__(self, path: Path) -> None:
         self.path, self.part = path, path.with_name(path.name + ".part")
-        self.written = 0
         self._file: Any = None
 
     def leftover(self, keys: Keys) -> str | None:
@@ -81,12 +80,7 @@ class Letters:
             handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             self._file = os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
             csv.writer(self._file).writerow(COLUMNS)
-        csv.writer(self._file).writerows(self._counted(rows))
-
-    def _counted(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-        for row in rows:
-            self.written += 1
-            yield row
+        csv.writer(self._file).writerows(rows)
 
     def sync(self) -> None:
         """Everything is on the disk when this returns."""

@@ -197,7 +197,7 @@ class Member(Table):
             Member.relation == DEPENDENT,
             ~Member.withheld,
         )
-        listed = [m for m in others.order_by(Member.birth_date, Member.id) if m.covered_on(day)]
+        listed = [m for m in others.order_by(Member.birth_date.desc(), Member.id) if m.covered_on(day)]
         return listed if self.relation == SUBSCRIBER else [m for m in listed if self.may_show(m, day, guardian_age)]
 
 

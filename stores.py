@@ -96,8 +96,59 @@ def execute(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...
 
 
 def _copy_members(work: sqlite3.Connection) -> None:
-    raise NotImplementedError
+    """A copy of what plans look at, as SQLite would have stored it: days as 1980-01-01, truth as 0 and 1."""
+    fields = models.Member._meta.sorted_fields
+    numbers = [field.field_type in ("AUTO", "INT", "SMALLINT", "BOOL") for field in fields]
+    names = [field.column_name for field in fields]
+    columns = ", ".join(
+        f"{name} {'INTEGER' if is_number else 'TEXT'}" for name, is_number in zip(names, numbers, strict=True)
+    )
+    values = ", ".join(f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields)
+    work.execute(f"CREATE TEMP TABLE member ({columns.replace('id INTEGER', 'id INTEGER PRIMARY KEY', 1)})")
+    work.execute("CREATE TEMP TABLE account (login_id TEXT PRIMARY KEY)")
+    work.execute("CREATE TEMP TABLE audit (member INTEGER)")
+    for table, source, count in (
+        ("member", f"SELECT {values} FROM member", len(names)),
+        ("account", "SELECT login_id FROM account", 1),
+        ("audit", "SELECT max(member) FROM audit", 1),
+    ):
+        with _connection().cursor() as cursor, cursor.copy(f"COPY ({source}) TO STDOUT") as copy:
+            work.execute("BEGIN")
+            work.executemany(f"INSERT INTO {table} VALUES (?{', ?' * (count - 1)})", copy.rows())
+            work.execute("COMMIT")
+    work.execute("CREATE INDEX temp.member_household ON member (household, branch)")
+    work.execute("CREATE INDEX temp.member_person ON member (person_id)")
+
+
+def _connection() -> Any:
+    return models.database.connection()
 
 
 def _execute_on_server(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
-    raise NotImplementedError
+    """The rows that change go over first, into temporary tables of the server's, then the same statements apply them."""
+    cursor = _connection().cursor()
+    with models.database.atomic():
+        for name, columns in TRANSFERRED.items():
+            cursor.execute(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DROP")
+            names = [column.split()[0] for column in columns.split(", ")]
+            only = " WHERE line IN (SELECT line FROM fresh UNION SELECT line FROM changed)" if name == "staged" else ""
+            with cursor.copy(f"COPY {name} ({', '.join(names)}) FROM STDIN") as copy:
+                for row in work.execute(f"SELECT {', '.join(names)} FROM {name}{only}"):
+                    copy.write_row(row)
+            cursor.execute(f"ANALYZE {name}")
+        for sql, values in statements:
+            cursor.execute(sql.format(*["%s"] * len(values)), values)
+        cursor.execute("SELECT setval(pg_get_serial_sequence('member', 'id'), greatest((SELECT max(id) FROM member), 1))")
+
+
+TRANSFERRED = {
+    "staged": "line integer primary key, person_id text, household text, insurer_number text, symbol text, number text,"
+    " branch text, name text, kana text, birth_date date, sex smallint, relation smallint, qualified_on date, lost_on date,"
+    " workplace text, delivery text, issued_on date, expires_on date, copay smallint, effective_on date, remarks text,"
+    " withheld smallint",
+    "changed": "line integer, id integer",
+    "ending": "id integer",
+    "fresh": "n integer primary key, line integer, id integer, letter integer",
+    "keyed": "n integer primary key, public_id text, login_id text, temporary_hash text",
+}
+"""What the server needs of a plan, by table; the temporary passwords are not among it."""

@@ -35,7 +35,9 @@ def now():
 @pytest.fixture
 def store(tmp_path):
     """An empty database with every table."""
-    models.connect(f"sqlite:///{tmp_path}/kakunin.db")
+    from tests.clerk import fresh_url
+
+    models.connect(fresh_url(tmp_path))
     models.database.create_tables(models.TABLES)
     yield models.database
     models.database.close_all()
