@@ -105,6 +105,7 @@ def serve() -> Flask:
     try:
         app = create_app()
         settings.check_serving(app.config)
+        settings.check_schema()
     except (settings.BadSetting, FileNotFoundError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from error

@@ -42,6 +42,7 @@ def register(app: Flask) -> None:
 def serve() -> None:
     """Serve on $HOST:$PORT, as the environment says."""
     settings.check_serving(current_app.config)
+    settings.check_schema()
     start(os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000"))
 
 

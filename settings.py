@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,10 @@ from urllib.parse import urlsplit
 
 import click
 from flask import Flask
+from peewee import OperationalError
+from playhouse.migrations import Runner
+
+from models import database
 
 ROOT = Path(__file__).resolve().parent
 INSTANCE = ROOT / "instance"
@@ -101,6 +106,13 @@ def check_serving(config: dict[str, Any]) -> None:
     for fine, sentence in needs:
         if not fine:
             raise BadSetting(sentence)
+
+
+def check_schema() -> None:
+    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages say so until it does."""
+    with contextlib.suppress(OperationalError), database.connection_context():
+        if any(step.applied is None for step in Runner(database.obj, str(ROOT / "migrations")).status()):
+            raise BadSetting("The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again.")
 
 
 def server_options(cores: int) -> dict[str, int]:

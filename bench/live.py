@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
+from playhouse.migrations import Runner
 
 import models
 from bench.crowd import Outcome, Phone, hold
@@ -28,7 +29,7 @@ PICTURE = ROOT / "docs" / "latency.svg"
 def open_displays(env: dict[str, str], count: int) -> list[Phone]:
     """So many members, each logged in and showing their own certificate."""
     models.connect(env["KAKUNIN_DATABASE_URL"])
-    models.database.create_tables(models.TABLES)
+    Runner(models.database.obj, str(ROOT / "migrations")).up()
     app = Flask(__name__)
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)

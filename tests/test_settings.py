@@ -52,3 +52,12 @@ def test_the_server_refuses_to_start_without_what_it_needs(app, name, value, par
     settings.check_serving(app.config)
     with pytest.raises(BadSetting, match=part):
         settings.check_serving(app.config | {name: value})
+
+
+def test_the_server_refuses_an_older_schema_and_names_the_command(app, tmp_path):
+    import models
+
+    settings.check_schema()
+    models.database.execute_sql("DELETE FROM schema_migration")
+    with pytest.raises(BadSetting, match="flask db upgrade"):
+        settings.check_schema()
