@@ -185,8 +185,7 @@ def _compare(made: Plan) -> None:
         made.work.execute(
             f"INSERT INTO changed SELECT h.line, h.id FROM hit h {joined.format('h')} WHERE {' OR '.join(differs.values())}"
         )
-    hits = made.one("SELECT count(*) FROM hit")
-    made.changed = made.one("SELECT count(*) FROM changed")
+    hits, made.changed = made.one("SELECT count(*) FROM hit"), made.one("SELECT count(*) FROM changed")
     made.added, made.unchanged = made.roster.rows - hits, hits - made.changed
     if made.changed:
         sums = ", ".join(f"sum({test})" for test in differs.values())
@@ -326,9 +325,8 @@ def _write_letters(made: Plan, letters: Letters) -> None:
     own, head, old = map(plain_sql, ("s.name", "h.name", "m.name"))
     addressee = f"CASE s.relation WHEN 1 THEN {own} ELSE coalesce((SELECT {head} {staged}), (SELECT {old} {stored})) END"
     people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
-    if made.one(
-        "SELECT EXISTS (SELECT 1 FROM staged WHERE relation = 1 AND withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
-    ):
+    anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
+    if made.one(anybody):
         made.left_out = made.one(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}")
         people += f" AND (s.relation = 1 OR NOT {hidden})"
     texts = [f"s.{name}" for name in ("insurer_number", "symbol", "number", "branch", "person_id", "name")]
@@ -378,9 +376,8 @@ def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
         (),
     )
     counts = made.added, made.changed, made.ended, made.unchanged
-    detail = "added={} changed={} ended={} unchanged={}".format(*counts)
     note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
-    yield note, (int(now), "roster.imported", None, detail)
+    yield note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))
     for action, people in (("member.withheld", made.hidden), ("member.lifted", made.lifted)):
         for member, _ in people:
             yield note, (int(now), action, member, "roster")

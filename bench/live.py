@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -10,16 +11,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playhouse.migrations import Runner
 
+import accounts
 import models
 from bench.crowd import Outcome, Phone, hold
 from bench.servers import ROOT, environment, serving, usage
+from codes import Keys
 
 CROWDS = tuple(int(n) for n in os.environ.get("CROWDS", "1000,4000,7000,10000,12000").split(","))
 SECONDS = int(os.environ.get("CROWD_SECONDS", "60"))
@@ -118,6 +123,51 @@ def crowds() -> None:
     PICTURE.write_text(picture(results), "utf-8")
 
 
+def journeys(people: int = 400, at_once: int = 24) -> None:
+    """Whole logins, from the password through the code and home to the open certificate; the mail goes nowhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = environment(Path(folder)) | {"KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox", "KAKUNIN_PROXIES": "1"}
+        open_displays(env, people)
+        hashed, keys = accounts.hash_password("correct horse battery 9"), Keys(env["KAKUNIN_SECRET_KEY"])
+        for number in range(1, people + 1):
+            changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
+            models.Account.update(**changes).where(models.Account.member == number).execute()
+
+        def log_in(port: int, number: int) -> None:
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            headers = {"Sec-Fetch-Site": "same-origin", "X-Forwarded-For": f"10.{number >> 8}.{number & 255}.1"}
+
+            def step(path: str, **fields: str) -> http.client.HTTPResponse:
+                kind = {"Content-Type": "application/x-www-form-urlencoded"}
+                body = urllib.parse.urlencode(fields) if fields else None
+                link.request("POST" if fields else "GET", path, body, headers | kind)
+                answer = link.getresponse()
+                answer.read()
+                if answer.status not in (200, 303):
+                    raise RuntimeError(f"{path} answered {answer.status}")
+                if cookie := answer.headers.get("Set-Cookie"):
+                    headers["Cookie"] = cookie.split(";")[0]
+                return answer
+
+            step("/login", username=f"K{number:09}", password="correct horse battery 9")  # noqa: S106
+            with models.database.connection_context():
+                challenge = models.Challenge.get(models.Challenge.account == number)
+            step("/login/code", code=keys.code(challenge))
+            step("/")
+            step(f"/certificates/cert{number}")
+            link.close()
+
+        with serving("app:serve", **env) as (port, process):
+            before, _ = usage(process)
+            began = time.perf_counter()
+            with ThreadPoolExecutor(at_once) as pool:
+                list(pool.map(log_in, [port] * people, range(1, people + 1)))
+            took = time.perf_counter() - began
+            after, _ = usage(process)
+        models.database.close_all()
+    line("whole logins a second", f"{people / took:.0f}", f"{(after - before) / people * 1000:.0f} ms of a core each")
+
+
 def picture(results: list[Outcome]) -> str:
     """Latency over the number of phones, as SVG."""
     width, height, left, bottom = 640, 300, 56, 44
@@ -166,6 +216,7 @@ def main() -> None:
         subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=True, stdout=subprocess.DEVNULL)
     print("The live clock")
     ratios()
+    journeys()
     crowds()
 
 

@@ -51,7 +51,7 @@ def main() -> None:
             command = [str(Path(sys.executable).parent / "flask"), *arguments]
             subprocess.run(command, cwd=ROOT, env=os.environ | env, check=True, capture_output=True)
 
-        def change(cause: str, lost: str, way: str) -> Callable[[], None]:
+        def change(cause: str, lost: str, way: str) -> Callable[[], object]:
             def run() -> None:
                 path = folder / f"{cause}.csv"
                 roster(path, **{cause: (lost, way)})
@@ -67,7 +67,7 @@ def main() -> None:
         cookies = _log_in(env, ids)
         with serving("app:serve", **env) as (port, _):
 
-            def post(cause: str, path: str, **fields: str) -> Callable[[], None]:
+            def post(cause: str, path: str, **fields: str) -> Callable[[], object]:
                 other = cookies[f"{cause}2"]  # the same person on another phone
                 return lambda: _request(port, path, other, {k.replace("_", "-"): v for k, v in fields.items()})
 
@@ -120,7 +120,7 @@ def _request(port: int, path: str, cookie: str, fields: dict[str, str] | None = 
     return text, answer.headers.get("Set-Cookie", "")
 
 
-def _outlives(port: int, cookie: str, cause: Callable[[], None]) -> float:
+def _outlives(port: int, cookie: str, cause: Callable[[], object]) -> float:
     """Seconds from the cause to the end of the display. The cause comes four seconds after the page was opened."""
     home, _ = _request(port, "/", cookie)
     page, _ = _request(port, re.findall(r'href="(/certificates/[^"]+)"', home)[0], cookie)

@@ -149,6 +149,11 @@ def test_new_people_without_a_file_for_their_letters_are_refused(clerk):
     assert not Member.select().exists()
 
 
+def test_people_who_get_no_letter_need_no_file_for_it(clerk):
+    assert counts(clerk.roster([HEAD | {"不開示": "1"}], letters=False)) == (1, 0, 0, 0, 0)
+    assert not Account.select().exists()
+
+
 def test_an_existing_credentials_file_is_never_overwritten(clerk):
     (clerk.folder / "letters.csv").write_text("precious")
     done = clerk.run("roster", "import", clerk.file([HEAD]), "--credentials", clerk.folder / "letters.csv")
@@ -301,6 +306,14 @@ def test_a_withheld_person_gets_no_letter_and_only_an_explicit_0_lifts_it(clerk)
     assert [row["氏名"] for row in clerk.letters] == ["佐倉 美咲"]
     assert Account.select().count() == 2
     assert Audit.select().where(Audit.action == "member.lifted").count() == 1
+
+
+def test_who_is_withheld_stays_so_where_another_turns_withheld_in_the_same_file(clerk):
+    clerk.roster([HEAD, WIFE | {"不開示": "1"}, CHILD])
+    done = clerk.roster([HEAD, WIFE | {"備考": "新しい"}, CHILD | {"不開示": "1"}])
+    assert counts(done) == (0, 2, 0, 1, 0)
+    assert stored("branch", "withheld") == [("00", False), ("01", True), ("02", True)]
+    assert Account.select().count() == 1
 
 
 def test_letters_that_would_go_to_a_withheld_subscriber_are_left_out_and_counted(clerk):
