@@ -19,7 +19,6 @@ from whitenoise import WhiteNoise
 import assets
 import commands
 import models
-import server
 import settings
 import views
 from clock import Clock, session_reader
@@ -68,7 +67,6 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     login.session_protection = None  # "strong" logs a phone out when it changes its network
     views.register(app, login)
     commands.register(app)
-    server.register(app)
 
     threads = settings.server_options(1)["THREADS"]
     inside: Wsgi = Bodies(Admission(app.wsgi_app, threads // 2), threads * 3 // 8, app.config["MAX_CONTENT_LENGTH"])

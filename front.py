@@ -96,7 +96,9 @@ class Bodies:
             return self.app(environ, start_response)
         length = environ.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()) or int(length) > self.longest:
-            return plain(start_response, "413 Content Too Large", "送られた内容が長すぎます。短くして、もう一度お試しください。")
+            return plain(
+                start_response, "413 Content Too Large", "送られた内容が長すぎます。短くして、もう一度お試しください。"
+            )
         address = environ.get("REMOTE_ADDR", "")
         with self.lock:
             full = self.reading.total() >= self.most or self.reading[address] >= self.most // 2

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from columns import TITLES
 from eras import in_words
+from roster.columns import TITLES
 
 SURNAMES = [
     "佐倉",

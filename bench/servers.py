@@ -73,7 +73,7 @@ def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.P
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = f"import server; server.start('127.0.0.1', '{port}', '{target}')"
+    code = f"from commands import server; server.start('127.0.0.1', '{port}', '{target}')"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -66,7 +66,7 @@ def clerk(tmp_path, monkeypatch, now):
     settings_for(monkeypatch, tmp_path)
     monkeypatch.setenv("KAKUNIN_DATABASE_URL", fresh_url(tmp_path))
     monkeypatch.setattr("commands.moment", lambda: now)
-    monkeypatch.setattr("people.moment", lambda: now)
+    monkeypatch.setattr("commands.people.moment", lambda: now)
     yield Clerk(tmp_path)
     models.database.close_all()
 
@@ -375,7 +375,7 @@ def test_each_import_is_recorded_with_its_counts(clerk):
 @pytest.fixture
 def lock_held():
     """The lock of imports and upgrades, held by somebody else until the test ends."""
-    import stores
+    from imports import stores
 
     held, done = threading.Event(), threading.Event()
 
@@ -488,7 +488,7 @@ def test_a_leftover_of_an_import_that_was_not_applied_is_thrown_away(clerk):
 
 
 def test_a_taken_login_id_is_drawn_again(clerk, monkeypatch):
-    import keyring
+    from imports import keyring
 
     clerk.roster([HEAD])
     taken = Account.get().login_id

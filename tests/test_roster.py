@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import columns
-import findings
-from columns import TITLES
 from eras import BadDate, in_words, parse_date
-from findings import Findings, plain_cell
-from parallel import Lost, spawned
-from reading import Unreadable
-from roster import FIELDS, Roster
+from roster import FIELDS, Roster, columns, findings
+from roster.columns import TITLES
+from roster.findings import Findings, plain_cell
+from roster.parallel import Lost, spawned
+from roster.reading import Unreadable
 
 TODAY = dt.date(2026, 11, 23)
 INSURERS = {"06139463", "63139463"}
@@ -563,7 +561,7 @@ def test_a_roster_in_any_allowed_form_reads_back_to_the_same_people(tmp_path_fac
     st.sampled_from(["name", "kana", "number", "person_id", "remarks", "symbol"]),
 )
 def test_a_batch_at_once_and_cell_by_cell_come_to_the_same(cells, name):
-    rule = columns.columns(INSURERS, "pension")[name]
+    rule = columns.rules(INSURERS, "pension")[name]
     at_once = rule.values(cells)
     if at_once is not None:
         assert at_once == [rule.parse(cell) for cell in cells]

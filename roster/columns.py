@@ -264,7 +264,7 @@ class Branch(Column):
         return digits.zfill(2)
 
 
-def columns(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
+def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
     """The rule of each column, for a deployment that serves these insurer numbers."""
     rules: dict[str, Column] = {
         "person_id": Key(50),

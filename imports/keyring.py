@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from codes import LETTERS, Keys, temporary_passwords
-from parallel import Send
+from roster.parallel import Send
 
 BATCH = 1000
 _DIGITS = str.maketrans("01234567", "23456789")  # without 0 and 1, as codes.login_ids

@@ -17,7 +17,8 @@ from typing import NoReturn
 
 import click
 import segno
-from flask import Flask, current_app
+from flask import current_app
+from flask.cli import with_appcontext
 
 import models
 import settings
@@ -33,12 +34,8 @@ INSURER = {
 }
 
 
-def register(app: Flask) -> None:
-    app.cli.add_command(serve)
-    app.cli.add_command(demo)
-
-
 @click.command()
+@with_appcontext
 def serve() -> None:
     """Serve on $HOST:$PORT, as the environment says."""
     settings.check_serving(current_app.config)

@@ -14,10 +14,10 @@ import peewee
 from flask import current_app
 
 import models
-import stores
 from codes import Keys
 from eras import BadDate, parse_date
-from letters import CannotWrite
+from imports import stores
+from imports.letters import CannotWrite
 from models import Member
 
 

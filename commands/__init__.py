@@ -1,4 +1,4 @@
-"""flask db | roster | members | audit | mail: what the operator and the clerk type."""
+"""flask db | roster | members | audit | mail | serve | demo: what the operator and the clerk type."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from playhouse.migrations import Runner
 import accounts
 import imports
 import models
-import stores
 from codes import Keys
-from columns import TITLES
+from commands.people import audit, members
+from commands.server import demo, serve
+from commands.terminal import Failed, keys, moment, store
 from eras import ERA_CODES
-from findings import Findings
-from letters import Letters
-from people import audit, members
+from imports import stores
+from imports.letters import Letters
 from roster import Roster, Unreadable
-from terminal import Failed, keys, moment, store
+from roster.columns import TITLES
+from roster.findings import Findings
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
 PLAIN_EVERY = 200_000
 TEMPLATE_ROWS = (
     ("06139463", "128", "1024", "00", "見本 太郎", "ミホン タロウ", "昭和55年1月1日", "男", "本人", "平成16年4月1日"),
@@ -37,8 +38,8 @@ TEMPLATE_ROWS = (
 
 
 def register(app: Flask) -> None:
-    for group in (db, roster, members, audit, mail):
-        app.cli.add_command(group)
+    for command in (db, roster, members, audit, mail, serve, demo):
+        app.cli.add_command(command)
 
 
 db = AppGroup("db", help="The database's schema.")

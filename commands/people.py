@@ -14,12 +14,12 @@ from flask.cli import AppGroup
 
 import accounts
 import models
-import stores
 from codes import grouped, temporary_passwords
-from findings import plain_cell
-from letters import Letters
+from commands.terminal import Day, Failed, keys, moment, store
+from imports import stores
+from imports.letters import Letters
 from models import Account, Audit, Display, Mail, Member, Session, Trust
-from terminal import Day, Failed, keys, moment, store
+from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")
 

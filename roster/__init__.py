@@ -12,13 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from certificates import Certificates, copay_from
-from columns import DATES, TITLES, Column, Wrong, columns, fold
 from eras import describe_codes, in_words, parse_date
-from findings import Findings, shown
 from models import birthday
-from parallel import Send, spawned
-from reading import Unreadable, look_at
+from roster.certificates import Certificates, copay_from
+from roster.columns import DATES, TITLES, Column, Wrong, fold, rules
+from roster.findings import Findings, shown
+from roster.parallel import Send, spawned
+from roster.reading import Unreadable, look_at
 
 BATCH = 1000
 """Rows taken together: few enough to stay in the processor's cache, a quarter faster than 10,000."""
@@ -61,7 +61,7 @@ class Roster:
         self.path, self._today, self._era_codes = path, today, era_codes
         self.encoding, self.lines = look_at(path)
         self.delimiter, self.header = self._header()
-        self._rules: dict[str, Column] = columns(insurers, era_codes)
+        self._rules: dict[str, Column] = rules(insurers, era_codes)
         self.places = _places(self.header)
         self._certificates = Certificates("issue_reason" in self.places)
         self.rows = 0

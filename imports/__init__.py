@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import keyring
-import stores
 from codes import Keys, login_ids
-from findings import Findings, plain_sql
-from letters import Letters, grouped_sql
-from parallel import spawned
+from imports import keyring, stores
+from imports.letters import Letters, grouped_sql
 from roster import FIELDS, Roster
+from roster.findings import Findings, plain_sql
+from roster.parallel import spawned
 
 SHARE = 0.05
 """The share of stored people who may end, or change birth date, name or sex, without being asked for."""
