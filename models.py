@@ -104,7 +104,7 @@ class Member(Table):
     """A person of the roster (加入者) with what their certificate states.
 
     The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`; where the roster has a
-    `person_id`, that is the key. `public_id` names the certificate in addresses: 96 random bits.
+    `person_id`, that is the key. `public_id` names the certificate in addresses: at least 76 random bits of 96, however many are drawn at once.
     """
 
     public_id = CharField(unique=True, max_length=24)

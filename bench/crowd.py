@@ -42,8 +42,12 @@ class Outcome:
     seconds: float
     latencies: array = field(default_factory=lambda: array("d"))
     missed: int = 0
-    renewed: int = 0
+    renewals: list[int] = field(default_factory=list)  # in each second
     cpu: float = 0.0
+
+    @property
+    def renewed(self) -> int:
+        return sum(self.renewals)
 
     def percentile(self, share: float) -> float:
         """Milliseconds."""
@@ -51,8 +55,11 @@ class Outcome:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("inf")
 
 
-def hold(port: int, phones: list[Phone], seconds: int, *, together: bool = False) -> Outcome:
-    """Hold `phones` live for so many seconds; with `together` they all opened the page in the same second."""
+def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outcome:
+    """Hold `phones` live for so many seconds, their polls spread over each.
+
+    The latencies of the first `settle` seconds, in which all take their first lease, are left out; what they miss is not.
+    """
     poller = select.epoll()
     by_number = {}
     for phone in phones:
@@ -62,11 +69,11 @@ def hold(port: int, phones: list[Phone], seconds: int, *, together: bool = False
         poller.register(phone.link, select.EPOLLIN)
         by_number[phone.link.fileno()] = phone
         _prepare(phone, port)
-    outcome, count = Outcome(len(phones), seconds), len(phones)
+    outcome, count = Outcome(len(phones), seconds, renewals=[0] * (seconds + 5)), len(phones)
     gc.collect()
     gc.disable()
     began, spent = time.perf_counter() + 0.2, resource.getrusage(resource.RUSAGE_SELF)
-    gap = (0.2 if together else 1.0) / count
+    gap = 1.0 / count
     turn, at, waiting = 0, 0, 0
     end = began + seconds
     while True:
@@ -101,14 +108,15 @@ def hold(port: int, phones: list[Phone], seconds: int, *, together: bool = False
             length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
             if len(body) < length:
                 continue
-            outcome.latencies.append(time.perf_counter() - phone.asked)
+            if phone.asked >= began + settle:
+                outcome.latencies.append(time.perf_counter() - phone.asked)
             phone.asked, phone.answer, waiting = 0.0, b"", waiting - 1
             if not head.startswith(b"HTTP/1.1 200") or b"every 1s" not in body:
                 outcome.missed += 1
             lease = head.partition(b"lease=")[2].split(b";", 1)[0].decode()
             if lease:
                 phone.lease = lease
-                outcome.renewed += 1
+                outcome.renewals[int(now - began)] += 1
                 _prepare(phone, port)
     used = resource.getrusage(resource.RUSAGE_SELF)
     outcome.cpu = (used.ru_utime + used.ru_stime - spent.ru_utime - spent.ru_stime) / seconds
