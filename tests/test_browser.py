@@ -319,3 +319,46 @@ def test_printing_shows_nothing_and_a_wide_screen_with_a_mouse_is_told_to_use_a_
     assert not page.get_by_text("06139463").first.is_visible()
     assert page.get_by_text("スマートフォンで表示してください").first.is_visible()
     context.close()
+
+
+def renderers() -> list[int]:
+    """The processes that draw the pages of this test's browser."""
+    parents, drawing = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text()
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        number = int(folder.name)
+        parents[number] = int(status.rpartition(")")[2].split()[1])
+        if b"--type=renderer" in command:
+            drawing.append(number)
+
+    def ours(number: int) -> bool:
+        while number > 1:
+            if number == os.getpid():
+                return True
+            number = parents.get(number, 0)
+        return False
+
+    return [number for number in drawing if ours(number)]
+
+
+def test_a_page_that_slept_wakes_under_the_veil_when_the_server_is_gone(live, site):
+    _, process, _ = site
+    stopped = renderers()
+    assert stopped
+    for number in stopped:
+        os.kill(number, signal.SIGSTOP)
+    try:
+        process.terminate()
+        process.wait(40)
+        time.sleep(6)
+    finally:
+        for number in stopped:
+            os.kill(number, signal.SIGCONT)
+    woken = time.monotonic()
+    while not veiled(live):
+        assert time.monotonic() - woken < 1, "a dead card was shown as live"
+        time.sleep(0.02)
