@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from itsdangerous import BadData
 from peewee import PeeweeException
@@ -117,7 +118,7 @@ class Clock:
 
     def _set_cookie(self, value: str, path: str, age: int) -> str:
         flags = "; Secure" if self.secure else ""
-        return f"{self.lease_cookie}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Strict{flags}"
+        return f"{self.lease_cookie}={value}; Path={quote(path)}; Max-Age={age}; HttpOnly; SameSite=Strict{flags}"
 
     def _left(self, lease: str, raw_session: str, path: str, now: float) -> float:
         """Milliseconds that this lease still runs; 0 where it does not count.

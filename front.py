@@ -26,6 +26,7 @@ HEADERS = [
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=(), screen-wake-lock=(self)"),
 ]
 BUSY = "ただいま混み合っています。数秒待って、もう一度お試しください。"
+HEAD_MOST = 16 * 1024
 HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
 
@@ -46,7 +47,7 @@ class Headers:
 
 
 class Hosts:
-    """Refuses requests under a Host that is not ours, but for the health check of a load balancer."""
+    """Refuses requests under a Host that is not ours, but for the health check of a load balancer; and heads too long."""
 
     def __init__(self, app: Wsgi, hosts: set[str]) -> None:
         self.app, self.hosts = app, hosts
@@ -59,6 +60,9 @@ class Hosts:
                 host = None
             if host not in self.hosts:
                 return plain(start_response, "400 Bad Request", "このアドレスでは表示できません。")
+        if len(environ.get("HTTP_COOKIE", "")) + len(environ.get("QUERY_STRING", "")) > HEAD_MOST:
+            sentence = "ブラウザから送られた情報が長すぎます。ブラウザのCookieを消してから、もう一度お試しください。"
+            return plain(start_response, "431 Request Header Fields Too Large", sentence)
         return self.app(environ, start_response)
 
 

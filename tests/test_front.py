@@ -64,6 +64,8 @@ def test_the_health_check_is_answered_under_any_host(app):
     ("method", "path", "options"),
     [
         ("GET", "/certificates/%00/clock/%ff", {}),
+        ("GET", "/certificates/a%0d%0aSet-Cookie:%20x=1/clock/b;%20Domain=x", {}),
+        ("GET", "/certificates/%E3%81%82/clock/%E3%81%82", {}),
         ("GET", "/certificates/" + "x" * 5000, {}),
         ("GET", "/password/reset/" + "é" * 300, {}),
         ("GET", "/login?next=%ff%fe", {}),
@@ -85,7 +87,7 @@ def test_the_health_check_is_answered_under_any_host(app):
 )
 def test_bad_input_gets_a_page_and_never_a_500(app, method, path, options):
     headers = {"Sec-Fetch-Site": "same-origin"} | options.pop("headers", {})
-    response = app.test_client().open(path, method=method, headers=headers, **options)
+    response = app.test_client(use_cookies=False).open(path, method=method, headers=headers, **options)
     assert response.status_code < 500, response.get_data(as_text=True)
 
 
@@ -123,3 +125,16 @@ def test_no_more_are_admitted_than_the_half_of_the_threads():
         thread.join()
     request()
     assert [status for status, _ in answers[1:]] == ["200 OK"] * 3
+
+
+def test_a_head_that_is_too_long_is_refused_with_a_sentence(app):
+    response = app.test_client(use_cookies=False).get("/login", headers={"Cookie": "session=" + "x" * 20_000})
+    assert response.status_code == 431
+    assert "Cookie" in response.get_data(as_text=True)
+
+
+def test_an_address_puts_nothing_into_a_cookie(app):
+    response = app.test_client().get("/certificates/a%0d%0aX:%20y/clock/b;%20Domain=x")
+    (cookie,) = response.headers.getlist("Set-Cookie")
+    assert "Domain" not in cookie.replace("%20Domain", "")
+    assert "X" not in response.headers
