@@ -1,6 +1,7 @@
 """Limits on tries, counted in the database, so that they hold across processes, machines and restarts.
 
-What is counted apart: wrong passwords of an ID, of an address and of a trusted phone; wrong birth dates; reset mails.
+What is counted apart: wrong passwords of an ID, of an address and of a trusted phone; wrong birth dates; wrong codes of a
+member, whichever code; reset mails.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ PASSWORD_OF_ID = Limit("id", 10, 86400, 30, 900)
 PASSWORD_OF_PHONE = Limit("phone", 10, 86400, 30, 900)
 PASSWORD_OF_ADDRESS = Limit("address", 200, 900, 60, 900)
 BIRTH_DATE = Limit("birth", 10, 86400, 60, 900)
+CODE = Limit("code", 15, 86400, 300, 900)
 RESET_MAIL = Limit("reset", 3, 900, 300, 900)
 RESET_MAIL_OF_ADDRESS = Limit("reset-address", 100, 900, 60, 900)
 

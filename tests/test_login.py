@@ -273,3 +273,21 @@ def test_a_post_from_elsewhere_is_refused(enroll, headers):
 @pytest.mark.parametrize("headers", [{"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}])
 def test_a_post_from_our_own_page_is_taken(enroll, headers):
     assert enroll(NAO).post("/logout", headers=headers).url == "/login"
+
+
+def test_a_right_password_buys_no_new_tries_at_the_code(enroll, letters, app, mails, time):
+    enroll(NAO).send("logout")
+    phone = Phone(app)
+    for _ in range(3):
+        phone.get("/login")
+        phone.send(username=letters[NAO][0], password=PASSWORD)
+        wrong = f"{(int(mails.code) + 1) % 10**6:06}"
+        for _ in range(5):
+            assert phone.send(code=wrong).status == 422
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    page = phone.send(code=mails.code)
+    assert page.status == 429
+    assert int(page.response.headers["Retry-After"]) >= 1
+    time.pass_(301)
+    assert phone.send(code=mails.code).url == "/"

@@ -80,7 +80,12 @@ def refused(template: str, form: Form, until: float, **context: Any) -> Response
         f"続けて間違えたため、しばらく入れません。{clock_time(until + 59)}ごろから、もう一度お試しください。"
         f"お急ぎの方は{own_insurer()['name']}へお電話ください。"
     )
-    response = make_response(form_page(template, form, 429, **context))
+    return later(form_page(template, form, 429, **context), until)
+
+
+def later(page: ResponseReturnValue, until: float) -> ResponseReturnValue:
+    """The page with Retry-After, in seconds."""
+    response = make_response(page)
     response.headers["Retry-After"] = str(max(1, int(until - now()) + 1))
     return response
 

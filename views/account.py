@@ -8,10 +8,10 @@ from flask_login import current_user
 
 import accounts
 import limits
-from codes import TooManyCodes, send_code, take_code
+from codes import TooManyCodes, send_code
 from models import Display, Session, Trust
 from views import Form, form_page, kakunin, new_form, now, refused, say
-from views.login import code_page, held, hold, wrong_code
+from views.login import code_page, held, hold, unproven, wrong_code
 from views.welcome import EMAIL_FAULT, PASSWORD_FAULTS
 
 pages = Blueprint("account", __name__, url_prefix="/account")
@@ -113,8 +113,9 @@ def email_code() -> ResponseReturnValue:
     form = new_form()
     if request.method == "GET":
         return code_page(challenge, "account/email_code.html", form)
-    right = take_code(challenge, request.form.get("code", ""), kakunin().keys, now())
-    if not right or not accounts.finish_email(challenge, now()):
+    if wrong := unproven(challenge, "account/email_code.html", form):
+        return wrong
+    if not accounts.finish_email(challenge, now()):
         return wrong_code(challenge, "account/email_code.html", form)
     session.pop("challenge", None)
     kakunin().mailer.ring()

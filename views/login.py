@@ -14,7 +14,7 @@ import limits
 import mailer
 from codes import RESEND_AFTER, TooManyCodes, fold, send_code, take_code
 from models import Account, Challenge, Member, Session, Trust
-from views import Form, address, device, form_page, kakunin, new_form, now, refused
+from views import Form, address, clock_time, device, form_page, kakunin, later, new_form, now, refused
 
 pages = Blueprint("login", __name__)
 
@@ -113,11 +113,28 @@ def code() -> ResponseReturnValue:
     if challenge is None:
         return redirect(url_for("login.login"), 303)
     form = new_form()
-    if request.method == "POST":
-        if take_code(challenge, request.form.get("code", ""), kakunin().keys, now()):
-            return begin(challenge.account, target=session.get("next", ""))
-        return wrong_code(challenge, "login/code.html", form)
-    return code_page(challenge, "login/code.html", form)
+    if request.method == "GET":
+        return code_page(challenge, "login/code.html", form)
+    if wrong := unproven(challenge, "login/code.html", form):
+        return wrong
+    return begin(challenge.account, target=session.get("next", ""))
+
+
+def unproven(challenge: Challenge, template: str, form: Form) -> ResponseReturnValue | None:
+    """The answer to a code that does not prove the challenge; None where it does.
+
+    Wrong codes are counted over all of a member's, so that a right password, which sends a new one, buys no new tries.
+    """
+    keys, limit = kakunin().keys, (limits.CODE, str(challenge.account_id))
+    try:
+        limits.check(keys, now(), limit)
+    except limits.Refused as refusal:
+        form.message = f"続けて間違えたため、{clock_time(refusal.until + 59)}ごろまで、数字を受け付けません。"
+        return later(code_page(challenge, template, form, 429), refusal.until)
+    if take_code(challenge, request.form.get("code", ""), keys, now()):
+        return None
+    limits.count(keys, now(), limit)
+    return wrong_code(challenge, template, form)
 
 
 def wrong_code(challenge: Challenge, template: str, form: Form) -> ResponseReturnValue:
@@ -169,19 +186,9 @@ def resend(purpose: str) -> ResponseReturnValue:
     try:
         hold(send_code(challenge.account, purpose, now(), **kept))
     except TooManyCodes as error:
-        return refused_code(challenge, template, form, error)
+        form.message = f"続けて何度も送ったため、{clock_time(error.until + 59)}ごろまで、新しいメールを送れません。"
+        return later(code_page(challenge, template, form, 429), error.until)
     return redirect(url_for(PAGES[purpose]), 303)
-
-
-def refused_code(challenge: Challenge, template: str, form: Form, error: TooManyCodes) -> ResponseReturnValue:
-    from flask import make_response
-
-    from views import clock_time
-
-    form.message = f"続けて何度も送ったため、{clock_time(error.until + 59)}ごろまで、新しいメールを送れません。"
-    response = make_response(code_page(challenge, template, form, 429))
-    response.headers["Retry-After"] = str(max(1, int(error.until - now())))
-    return response
 
 
 @pages.post("/login/trust")

@@ -7,10 +7,10 @@ from flask.typing import ResponseReturnValue
 
 import accounts
 import limits
-from codes import TooManyCodes, grouped, send_code, take_code
+from codes import TooManyCodes, grouped, send_code
 from models import Account, Member
 from views import form_page, kakunin, new_form, now, refused
-from views.login import begin, code_page, held, hold, wrong_code
+from views.login import begin, code_page, held, hold, unproven, wrong_code
 
 pages = Blueprint("welcome", __name__)
 
@@ -80,7 +80,8 @@ def code() -> ResponseReturnValue:
     form = new_form()
     if request.method == "GET":
         return code_page(challenge, "welcome/code.html", form)
-    right = take_code(challenge, request.form.get("code", ""), kakunin().keys, now())
-    if right and accounts.finish_registration(challenge, now()):
-        return begin(challenge.account)
-    return wrong_code(challenge, "welcome/code.html", form)
+    if wrong := unproven(challenge, "welcome/code.html", form):
+        return wrong
+    if not accounts.finish_registration(challenge, now()):
+        return wrong_code(challenge, "welcome/code.html", form)
+    return begin(challenge.account)
