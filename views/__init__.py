@@ -74,12 +74,13 @@ def new_form(*names: str) -> Form:
     return Form({name: request.form.get(name, "") for name in names})
 
 
-def refused(template: str, form: Form, until: float, **context: Any) -> ResponseReturnValue:
+TRIED = "続けて間違えたため、しばらく入れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+SENT = "続けて何度もメールを送ったため、しばらく送れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+
+
+def refused(template: str, form: Form, until: float, why: str = TRIED, **context: Any) -> ResponseReturnValue:
     """The same form with 429, a sentence that names the time, and Retry-After in seconds."""
-    form.message = (
-        f"続けて間違えたため、しばらく入れません。{clock_time(until + 59)}ごろから、もう一度お試しください。"
-        f"お急ぎの方は{own_insurer()['name']}へお電話ください。"
-    )
+    form.message = translate(why, time=clock_time(until + 59), insurer=own_insurer()["name"])
     return later(form_page(template, form, 429, **context), until)
 
 

@@ -10,7 +10,7 @@ import accounts
 import limits
 from codes import TooManyCodes, send_code
 from models import Display, Session, Trust
-from views import Form, form_page, kakunin, new_form, now, refused, say
+from views import SENT, Form, form_page, kakunin, new_form, now, refused, say
 from views.login import code_page, held, hold, unproven, wrong_code
 from views.welcome import EMAIL_FAULT, PASSWORD_FAULTS
 
@@ -101,7 +101,7 @@ def email() -> ResponseReturnValue:
     try:
         hold(send_code(current_user.account, "email", now(), email=new, decoy=decoy))
     except TooManyCodes as error:
-        return refused("account/email.html", form, error.until)
+        return refused("account/email.html", form, error.until, SENT)
     return redirect(url_for("account.email_code"), 303)
 
 

@@ -14,7 +14,7 @@ import limits
 import mailer
 from codes import RESEND_AFTER, TooManyCodes, fold, send_code, take_code
 from models import Account, Challenge, Member, Session, Trust
-from views import Form, address, clock_time, device, form_page, kakunin, later, new_form, now, refused
+from views import SENT, Form, address, clock_time, device, form_page, kakunin, later, new_form, now, refused
 
 pages = Blueprint("login", __name__)
 
@@ -70,7 +70,7 @@ def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnVa
     try:
         challenge = send_code(account, "login", now())
     except TooManyCodes as error:
-        return refused("login/login.html", form, error.until)
+        return refused("login/login.html", form, error.until, SENT)
     session.clear()
     hold(challenge)
     session["next"] = form.values["next"][:300]

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 import accounts
 import limits
 from codes import fold, grouped
-from views import address, form_page, kakunin, new_form, now, refused, say
+from views import SENT, address, form_page, kakunin, new_form, now, refused, say
 from views.welcome import PASSWORD_FAULTS
 
 pages = Blueprint("password", __name__, url_prefix="/password")
@@ -25,7 +25,7 @@ def forgot() -> ResponseReturnValue:
     try:
         limits.check(keys, now(), *counted)
     except limits.Refused as refusal:
-        return refused("password/forgot.html", form, refusal.until)
+        return refused("password/forgot.html", form, refusal.until, SENT)
     email = accounts.clean_email(form.values["email"])
     if email is None or not login_id.strip():
         form.message = "ログインIDと、登録したメールアドレスの両方を入力してください。"

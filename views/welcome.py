@@ -9,7 +9,7 @@ import accounts
 import limits
 from codes import TooManyCodes, grouped, send_code
 from models import Account, Member
-from views import form_page, kakunin, new_form, now, refused
+from views import SENT, form_page, kakunin, new_form, now, refused
 from views.login import begin, code_page, held, hold, unproven, wrong_code
 
 pages = Blueprint("welcome", __name__)
@@ -67,7 +67,7 @@ def details() -> ResponseReturnValue:
     try:
         hold(send_code(account, "register", now(), email=email, password_hash=hashed, decoy=decoy))
     except TooManyCodes as error:
-        return refused("welcome/details.html", form, error.until, **shown)
+        return refused("welcome/details.html", form, error.until, SENT, **shown)
     return redirect(url_for("welcome.code"), 303)
 
 
