@@ -291,3 +291,12 @@ def test_a_right_password_buys_no_new_tries_at_the_code(enroll, letters, app, ma
     assert int(page.response.headers["Retry-After"]) >= 1
     time.pass_(301)
     assert phone.send(code=mails.code).url == "/"
+
+
+def test_an_insurer_that_forbids_trust_ends_what_was_trusted_before(enroll, letters, app):
+    phone = enroll(NAO)
+    phone.send("trust", trust="yes")
+    phone.send("logout")
+    app.config["TRUST_DAYS"] = 0
+    phone.get("/login")
+    assert phone.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"

@@ -36,6 +36,7 @@ PUBLIC = {
     "home.staff",
     "home.healthz",
 }
+POLLS = {"certificate.clock", "login.mail_state"}
 SENTENCES = {
     400: "送られた内容を読めませんでした。前の画面にもどって、もう一度お試しください。",
     403: "この画面からは送れませんでした。ホームを開きなおして、もう一度お試しください。",
@@ -134,7 +135,7 @@ def load_session(session_id: str) -> Session | None:
     found = Session.select(Session, Account, Member).join(Account).join(Member).where(Session.id == session_id).first()
     if found is None or not found.runs_at(now()):
         return None
-    if request.endpoint != "certificate.clock" and found.seen_at + SEEN_EVERY <= now():
+    if request.endpoint not in POLLS and found.seen_at + SEEN_EVERY <= now():
         Session.update(seen_at=int(now())).where(Session.id == session_id).execute()
     return found
 

@@ -36,7 +36,7 @@ def login() -> ResponseReturnValue:
         return render_template("login/login.html", form=form, ended="ended" in request.args)
     keys, typed, secret = kakunin().keys, form.values["username"], request.cookies.get(trust_cookie(), "")
     account = accounts.find(typed)
-    trust = accounts.trusted(account, secret, now())
+    trust = accounts.trusted(account, secret, now()) if current_app.config["TRUST_DAYS"] else None
     counted: list[tuple[limits.Limit, str]] = [
         (limits.PASSWORD_OF_ID, fold(typed)[:64]),
         (limits.PASSWORD_OF_ADDRESS, address()),
