@@ -17,7 +17,7 @@ import models
 from codes import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
 from imports import stores
-from imports.letters import Letters
+from imports.letters import CELL_END, Letters
 from models import Account, Audit, Display, Mail, Member, Session, Trust
 from roster.findings import plain_cell
 
@@ -81,8 +81,9 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         changes: dict[str, Any] = {"temporary_hash": secret.hash_temporary([password])[0], "password_hash": None}
         changes |= {"registered_at": None} | ({} if keep_email else {"email": None, "email_key": None})
         try:
-            letters.write([(grouped(account.login_id), grouped(password), *map(plain_cell, (*number, *who)))])
-            letters.sync()
+            letters.write(
+                [CELL_END.join((grouped(account.login_id), grouped(password), *number, *[cell or "" for cell in who]))]
+            )
             with models.transaction():
                 accounts.end_everything(account, now)
                 Mail.delete().where(Mail.account == account.member_id, Mail.state.in_(("waiting", "sending"))).execute()

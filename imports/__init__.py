@@ -1,49 +1,48 @@
 """A checked roster against what is stored: the plan of changes, and its application, all or nothing.
 
-The rows are staged in temporary tables, which no other connection sees and which vanish with it. Everything is compared
+The rows are staged in tables of a file that vanishes with the process. Everything is compared
 there, before the transaction: that holds the changed rows only, so that the write lock is held for seconds.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from codes import Keys, login_ids
 from imports import keyring, stores
-from imports.letters import Letters, grouped_sql
+from imports.letters import CELL_END, ROW_END, Letters, grouped_sql
 from roster import FIELDS, Roster
-from roster.findings import Findings, plain_sql
+from roster.findings import Findings
 from roster.parallel import spawned
 
-SHARE = 0.05
-"""The share of stored people who may end, or change birth date, name or sex, without being asked for."""
+SHARE = 0.05  # the share of stored people who may end, or change birth date, name or sex, without being asked for
 
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 SENSITIVE = ("birth_date", "name", "sex")
-
-STAGED = f"CREATE TEMP TABLE staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})"
+STAGED = f"CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})"
 KEYED = "INSERT INTO keyed VALUES (?, ?, ?, ?, ?)"
-EAGER_FROM = 50_000
-"""Lines from which on logins are drawn by a process of their own while the roster is read."""
+PART = 1000  # letters that SQLite puts together into one text
+EAGER_FROM = 50_000  # lines from which on logins are drawn by a process of their own while the roster is read
 
 TABLES = """
-CREATE TEMP TABLE hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
-CREATE TEMP TABLE changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
-CREATE TEMP TABLE ending (id INTEGER PRIMARY KEY);
-CREATE TEMP TABLE fresh (n INTEGER PRIMARY KEY, line INTEGER NOT NULL, id INTEGER NOT NULL, letter INTEGER NOT NULL);
-CREATE TEMP TABLE keyed (n INTEGER PRIMARY KEY, public_id, login_id, password, temporary_hash);
+CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
+CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
+CREATE TABLE stage.ending (id INTEGER PRIMARY KEY);
+CREATE TABLE stage.fresh (n INTEGER PRIMARY KEY, line INTEGER NOT NULL, id INTEGER NOT NULL, letter INTEGER NOT NULL);
+CREATE TABLE stage.keyed (n INTEGER PRIMARY KEY, public_id, login_id, password, temporary_hash);
 """
 
 
 class Plan:
     """What an import would do. Made by `plan`; nothing is stored yet."""
 
-    def __init__(self, work: sqlite3.Connection, roster: Roster, today: dt.date) -> None:
+    def __init__(self, work: stores.Workspace, roster: Roster, today: dt.date) -> None:
         self.work, self.roster, self.today = work, roster, today
         self.stored = self.added = self.changed = self.ended = self.unchanged = 0
         self.fields: dict[str, int] = {}
@@ -61,7 +60,7 @@ class Plan:
 
 
 def plan(
-    work: sqlite3.Connection,
+    work: stores.Workspace,
     roster: Roster,
     findings: Findings,
     today: dt.date,
@@ -86,7 +85,7 @@ def plan(
         made.logins = spawned(partial(keyring.send, roster.lines, keys))
     _stage(made, findings, progress)
     _match_persons(made)
-    work.execute("CREATE INDEX temp.staged_household ON staged (household, branch, relation)")
+    work.execute("CREATE INDEX stage.staged_household ON staged (household, branch, relation)")
     _check_twice(made, findings)
     _match_keys(made)
     _compare(made)
@@ -107,9 +106,13 @@ def _stage(made: Plan, findings: Findings, progress: Callable[[int], None]) -> N
     work.executescript(TABLES)
     insert = f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})"
     work.execute("BEGIN")
-    for rows in made.roster.checked(findings, progress):
-        work.executemany(insert, rows)
-        work.executemany(KEYED, next(made.logins, []) if made.logins else [])
+    gc.disable()  # a million rows pass, and none goes in circles
+    try:
+        for rows in made.roster.checked(findings, progress):
+            work.executemany(insert, rows)
+            work.executemany(KEYED, next(made.logins, []) if made.logins else [])
+    finally:
+        gc.enable()
     work.execute("COMMIT")
 
 
@@ -135,7 +138,7 @@ def _check_twice(made: Plan, findings: Findings) -> None:
     """Two rows of one person: by 加入者ID, or by the natural key."""
     title = made.roster.title
     if made.roster.has("person_id"):
-        made.work.execute("CREATE INDEX temp.staged_person ON staged (person_id) WHERE person_id IS NOT NULL")
+        made.work.execute("CREATE INDEX stage.staged_person ON staged (person_id) WHERE person_id IS NOT NULL")
         twice = made.rows(
             "SELECT s.line, s.person_id, d.first, s.delivery, f.delivery FROM"
             " (SELECT person_id, min(line) AS first FROM staged WHERE person_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1) d"
@@ -283,8 +286,8 @@ def _guard(made: Plan, findings: Findings, allow_ending: int | None, allow_chang
         )
 
 
-def prepare(made: Plan, keys: Keys, letters: Letters | None) -> None:
-    """Give the new people their ids, those who need one a login, and write its letter. Nothing is stored yet."""
+def prepare(made: Plan, keys: Keys) -> None:
+    """Give the new people their ids, and those who need one a login. Nothing is stored yet."""
     work = made.work
     lifted = json.dumps([line for _, line in made.lifted])
     top = "SELECT max(coalesce((SELECT max(id) FROM member), 0), coalesce((SELECT max(member) FROM audit), 0))"
@@ -303,14 +306,11 @@ def prepare(made: Plan, keys: Keys, letters: Letters | None) -> None:
         work.executemany(KEYED, next(made.logins))
     work.execute("COMMIT")
     _redraw_taken(made)
-    if letters:
-        _write_letters(made, letters)
 
 
 def _redraw_taken(made: Plan) -> None:
     """A login ID that somebody has already is drawn again."""
-    taken = "SELECT n FROM keyed WHERE login_id IN (SELECT login_id FROM account)"
-    while again := made.rows(taken):
+    while again := made.rows("SELECT n FROM keyed WHERE login_id IN (SELECT login_id FROM account)"):
         fresh = zip(login_ids(len(again)), (n for (n,) in again), strict=True)
         made.work.executemany("UPDATE keyed SET login_id = ? WHERE n = ?", fresh)
 
@@ -321,21 +321,19 @@ def _write_letters(made: Plan, letters: Letters) -> None:
     staged += " WHERE h.household = s.household AND h.relation = 1"
     stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
     hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
-    own, head, old = map(plain_sql, ("s.name", "h.name", "m.name"))
-    addressee = f"CASE s.relation WHEN 1 THEN {own} ELSE coalesce((SELECT {head} {staged}), (SELECT {old} {stored})) END"
+    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
     people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
     anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
-    if made.one(anybody):
-        made.left_out = made.one(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}")
+    aside = made.work.aside
+    if aside.execute(anybody).fetchone()[0]:
+        (made.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
         people += f" AND (s.relation = 1 OR NOT {hidden})"
     texts = [f"s.{name}" for name in ("insurer_number", "symbol", "number", "branch", "person_id", "name")]
-    cells = [
-        *map(grouped_sql, ("k.login_id", "k.password"), (10, 14)),
-        *map(plain_sql, texts),
-        addressee,
-        plain_sql("s.workplace"),
-    ]
-    letters.write(made.work.execute(f"SELECT {', '.join(cells)} {people} ORDER BY f.n"))
+    cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts, addressee, "s.workplace"]
+    row = f"printf('{CELL_END.join(['%s'] * len(cells))}', {', '.join(cells)})"
+    part = f"SELECT group_concat(row, '{ROW_END}') FROM (SELECT {row} AS row {people} AND f.n BETWEEN ? AND ? ORDER BY f.n)"
+    starts = range(1, made.added + len(made.lifted) + 1, PART)
+    letters.write(filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)))
 
 
 def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -384,12 +382,15 @@ def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
-    """Store the plan in one transaction, the letters on the disk before its commit and named after."""
+    """Store the plan in one transaction, the letters on the disk before its commit and named after.
+
+    They are written by another thread meanwhile: nearly all the time of both is spent in SQLite, where they run at once.
+    """
     try:
-        prepare(made, keys, letters)
-        if letters:
-            letters.sync()
-        stores.execute(made.work, list(statements(made, now)))
+        prepare(made, keys)
+        with ThreadPoolExecutor(1) as other:
+            written = other.submit(_write_letters, made, letters) if letters else None
+            stores.execute(made.work, list(statements(made, now)), last=written.result if written else lambda: None)
     except BaseException:
         if letters:
             letters.discard()

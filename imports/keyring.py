@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import secrets
+import struct
 from collections.abc import Iterator
-from itertools import islice
 
 from codes import LETTERS, Keys, temporary_passwords
 from roster.parallel import Send
@@ -25,15 +25,21 @@ def batches(count: int, keys: Keys) -> Iterator[list[Row]]:
     who draws blindly hits as many.
     """
     chance = random.Random(secrets.token_bytes(32))  # noqa: S311 - it only mixes what is drawn by `secrets`
-    publics, logins = _ascending(count, 2**96), _ascending(count, _LOGINS)
+    digits, part = len(f"{count - 1:x}"), _LOGINS // max(count, 1)
     for start in range(0, count, BATCH):
-        size = min(BATCH, count - start)
-        passwords = list(temporary_passwords(size))
-        mixed = list(map(_login, islice(logins, size)))
-        chance.shuffle(mixed)  # so that one's own login ID does not tell those of one's neighbours on the roster
-        ids = map("{:024x}".format, islice(publics, size))
-        numbers = range(start + 1, start + 1 + size)
-        yield list(zip(numbers, ids, mixed, passwords, keys.hash_temporary(passwords), strict=True))
+        turns = range(start, min(start + BATCH, count))
+        tails = secrets.token_hex(12 * len(turns))
+        ids = [
+            f"{i:0{digits}x}{tails[at + digits : at + 24]}"
+            for at, i in zip(range(0, 24 * len(turns), 24), turns, strict=True)
+        ]
+        drawn = struct.unpack(f"{len(turns)}Q", secrets.token_bytes(8 * len(turns)))
+        logins = [_login(i * part + number % part) for i, number in zip(turns, drawn, strict=True)]
+        logins.sort(key=lambda _: chance.random())  # so that one's own login ID does not tell those of one's neighbours
+        passwords = list(temporary_passwords(len(turns)))
+        yield list(
+            zip(range(start + 1, turns.stop + 1), ids, logins, passwords, keys.hash_temporary(passwords), strict=True)
+        )
 
 
 def send(count: int, keys: Keys, to: Send) -> None:
@@ -45,13 +51,3 @@ def send(count: int, keys: Keys, to: Send) -> None:
 def _login(number: int) -> str:
     letter, digits = divmod(number, 8**9)
     return LETTERS[letter] + f"{digits:09o}".translate(_DIGITS)
-
-
-def _ascending(count: int, space: int) -> Iterator[int]:
-    """`count` numbers below `space`, one from each of as many equal parts of it."""
-    part = space // max(count, 1)
-    for start in range(0, count, BATCH):
-        size = min(BATCH, count - start)
-        drawn = secrets.token_bytes(24 * size)
-        for i in range(size):
-            yield (start + i) * part + int.from_bytes(drawn[24 * i : 24 * i + 24], "big") % part

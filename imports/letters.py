@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from codes import Keys, fold, grouped
 from models import Account
+from roster.findings import plain_cell
 
 COLUMNS = ("ログインID", "仮パスワード", "保険者番号", "記号", "番号", "枝番", "加入者ID", "氏名", "宛名", "事業所名称")
+
+CELL_END, ROW_END = "\x1f", "\x1e"
+"""What parts cells and rows on their way here: no cell of a roster can hold a control character."""
+_SPECIAL = re.compile(rf'[",\r\n]|(?:^|[{CELL_END}{ROW_END}])\s*[=+\-@＝＋－＠]')
 
 
 class CannotWrite(Exception):
@@ -74,21 +80,21 @@ class Letters:
         if not self.path.parent.is_dir():
             raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
 
-    def write(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Add rows of cells in the order of COLUMNS, grouped and made plain already."""
-        if self._file is None:
-            handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            self._file = os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
-            csv.writer(self._file).writerow(COLUMNS)
-        csv.writer(self._file).writerows(rows)
-
-    def sync(self) -> None:
-        """Everything is on the disk when this returns."""
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._sync_folder()
+    def write(self, parts: Iterable[str]) -> None:
+        """Add the rows of each part, in the order of COLUMNS, and see to it that everything is on the disk."""
+        handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        self._file = os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
+        writer = csv.writer(self._file)
+        writer.writerow(COLUMNS)
+        for part in parts:
+            if _SPECIAL.search(part):
+                writer.writerows(map(plain_cell, row.split(CELL_END)) for row in part.split(ROW_END))
+            else:  # as csv would write it, in a tenth of the time
+                self._file.write(part.replace(CELL_END, ",").replace(ROW_END, "\r\n") + "\r\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._sync_folder()
 
     def publish(self) -> None:
         """Give the file its name: what it holds is in force."""

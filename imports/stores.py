@@ -6,8 +6,9 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,34 +62,50 @@ def _lock_server() -> bool:
     return models.database.execute_sql("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()[0]
 
 
-@contextlib.contextmanager
-def workspace() -> Iterator[sqlite3.Connection]:
-    """A SQLite connection that sees the stored members and accounts, and has room for temporary tables.
+class Workspace(sqlite3.Connection):
+    """A connection that sees the stored members and accounts, and has `stage`, a file for tables that vanish with it."""
 
-    On SQLite it is a connection of its own to the file; on PostgreSQL a temporary database with a copy of the members.
+    aside: sqlite3.Connection
+    """Another connection that sees the same, for another thread to read with, at the same time."""
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[Workspace]:
+    """Where a roster is compared with what is stored.
+
+    On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of the members. The stage has no name once
+    it is open, so that nothing of it is left, however the process ends.
     """
-    path = Path(models.database.database) if is_sqlite() else ""
-    work = sqlite3.connect(path, isolation_level=None, timeout=15)
-    try:
-        work.executescript(
-            "PRAGMA foreign_keys = 1; PRAGMA synchronous = FULL; PRAGMA cache_size = -48000;"
-            "PRAGMA temp.cache_size = -48000; PRAGMA temp.journal_mode = OFF; PRAGMA temp.synchronous = OFF;"
-        )
+    path = Path(models.database.database) if is_sqlite() else ":memory:"
+    options: dict[str, Any] = {"isolation_level": None, "timeout": 15, "check_same_thread": False, "factory": Workspace}
+    with (
+        contextlib.closing(sqlite3.connect(path, **options)) as work,
+        contextlib.closing(sqlite3.connect(path, **options)) as aside,
+    ):
+        work.aside = aside
+        with tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:  # noqa: S108 - as SQLite itself
+            for connection in (work, aside):
+                connection.execute("ATTACH ? AS stage", (f"{folder}/stage",))
+                connection.executescript(
+                    "PRAGMA foreign_keys = 1; PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000;"
+                    "PRAGMA stage.page_size = 16384; PRAGMA stage.cache_size = -48000;"
+                    "PRAGMA stage.journal_mode = OFF; PRAGMA stage.synchronous = OFF;"
+                )
+                connection.execute("SELECT count(*) FROM stage.sqlite_schema").fetchone()  # opens the file
         if not is_sqlite():
             _copy_members(work)
         yield work
-    finally:
-        work.close()
 
 
-def execute(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
-    """Run the statements in one transaction of the database itself. `{}` in them stands for a value."""
+def execute(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None]) -> None:
+    """Run the statements, and `last`, in one transaction of the database itself. `{}` in them stands for a value."""
     if not is_sqlite():
-        return _execute_on_server(work, statements)
+        return _execute_on_server(work, statements, last)
     work.execute("BEGIN IMMEDIATE")
     try:
         for sql, values in statements:
             work.execute(sql.format(*"?" * len(values)), values)
+        last()
     except BaseException:
         work.execute("ROLLBACK")
         raise
@@ -104,9 +121,9 @@ def _copy_members(work: sqlite3.Connection) -> None:
         f"{name} {'INTEGER' if is_number else 'TEXT'}" for name, is_number in zip(names, numbers, strict=True)
     )
     values = ", ".join(f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields)
-    work.execute(f"CREATE TEMP TABLE member ({columns.replace('id INTEGER', 'id INTEGER PRIMARY KEY', 1)})")
-    work.execute("CREATE TEMP TABLE account (login_id TEXT PRIMARY KEY)")
-    work.execute("CREATE TEMP TABLE audit (member INTEGER)")
+    work.execute(f"CREATE TABLE stage.member ({columns.replace('id INTEGER', 'id INTEGER PRIMARY KEY', 1)})")
+    work.execute("CREATE TABLE stage.account (login_id TEXT PRIMARY KEY)")
+    work.execute("CREATE TABLE stage.audit (member INTEGER)")
     for table, source, count in (
         ("member", f"SELECT {values} FROM member", len(names)),
         ("account", "SELECT login_id FROM account", 1),
@@ -116,15 +133,17 @@ def _copy_members(work: sqlite3.Connection) -> None:
             work.execute("BEGIN")
             work.executemany(f"INSERT INTO {table} VALUES (?{', ?' * (count - 1)})", copy.rows())
             work.execute("COMMIT")
-    work.execute("CREATE INDEX temp.member_household ON member (household, branch)")
-    work.execute("CREATE INDEX temp.member_person ON member (person_id)")
+    work.execute("CREATE INDEX stage.member_household ON member (household, branch)")
+    work.execute("CREATE INDEX stage.member_person ON member (person_id)")
 
 
 def _connection() -> Any:
     return models.database.connection()
 
 
-def _execute_on_server(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+def _execute_on_server(
+    work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None]
+) -> None:
     """The rows that change go over first, into temporary tables of the server's, then the same statements apply them."""
     cursor = _connection().cursor()
     with models.database.atomic():
@@ -139,6 +158,7 @@ def _execute_on_server(work: sqlite3.Connection, statements: list[tuple[str, tup
         for sql, values in statements:
             cursor.execute(sql.format(*["%s"] * len(values)), values)
         cursor.execute("SELECT setval(pg_get_serial_sequence('member', 'id'), greatest((SELECT max(id) FROM member), 1))")
+        last()
 
 
 TRANSFERRED = {

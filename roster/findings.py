@@ -31,11 +31,6 @@ def plain_cell(value: object) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def plain_sql(column: str) -> str:
-    """SQL for plain_cell of a column whose texts begin with no space."""
-    return f"CASE WHEN {column} GLOB '[=+@＝＋－＠-]*' THEN '''' || {column} ELSE {column} END"
-
-
 class Findings:
     """Counts and messages. With `report`, all of them go into that CSV file as they come."""
 

@@ -142,6 +142,15 @@ def test_a_formula_in_a_name_reaches_the_letters_as_text(clerk):
     ]
 
 
+def test_commas_and_quotes_in_one_name_leave_all_letters_readable(clerk, monkeypatch):
+    monkeypatch.setattr("imports.PART", 2)
+    names = ["甲", '乙,"丙"', "丁", "戊", "'己"]
+    clerk.roster([OTHER | {"番号": str(i), "氏名": name, "記号": ""} for i, name in enumerate(names)])
+    assert [(row["氏名"], row["番号"], row["記号"]) for row in clerk.letters] == [
+        (n, str(i), "") for i, n in enumerate(names)
+    ]
+
+
 def test_new_people_without_a_file_for_their_letters_are_refused(clerk):
     done = clerk.roster([HEAD], letters=False)
     assert (done["exit"], done["errors"]) == (1, 1)
