@@ -188,3 +188,34 @@ def test_the_database_file_is_its_owners_alone(tmp_path):
     models.database.connect()
     models.database.close_all()
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails, log_in, caplog, monkeypatch):
+    from tests.test_mailer import Broken
+
+    log_in(NAO)
+    stranger = Phone(app)
+    stranger.get("/login")
+    stranger.send(username=letters[NAO][0], password="a wrong password 1")
+    ask(app, letters[NAO][0], "nao@example.jp")
+    post = app.extensions["kakunin"].mailer
+    monkeypatch.setattr(post, "ring", lambda: post.drain(Broken(ConnectionRefusedError("nao@example.jp"))))
+    nao.post("/login")
+    ask(app, letters[NAO][0], "nao@example.jp")
+    monkeypatch.setattr("views.home.today", lambda _: 1 / 0)
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
+    assert nao.get("/").status == 500
+    trail = str(list(models.Audit.select().dicts())) + caplog.text
+    assert "login.failed" in trail
+    assert "ZeroDivisionError" in trail
+    assert "not sent" in trail
+    for secret in (
+        letters[NAO][0],
+        letters[NAO][0].replace("-", ""),
+        PASSWORD,
+        "a wrong password",
+        "nao@example.jp",
+        "佐倉",
+    ):
+        assert secret not in trail
+    assert mails.link.rpartition("/")[2] not in trail
