@@ -10,7 +10,7 @@ export HOST PORT
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-install: .venv/installed build/built ## build .venv from pinned requirements, fetch htmx
+install: .venv/installed build/built ## build .venv from pinned requirements, fetch htmx, compile the English sentences
 
 demo: install ## serve a fictional roster on $$HOST:$$PORT; HOST=0.0.0.0 opens it to a phone
 	@$(BIN)/flask demo
@@ -46,6 +46,9 @@ build/htmx: requirements/htmx.txt .venv/installed
 	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d build -r $<
 	@touch $@
 
-build/built: build/htmx $(wildcard static/*) assets.py
+build/built: build/htmx $(wildcard static/*) translations/en/LC_MESSAGES/messages.po assets.py
 	@$(BIN)/python -m assets
+	@mkdir -p build/translations/en/LC_MESSAGES
+	@$(BIN)/pybabel --quiet compile --locale en --input-file translations/en/LC_MESSAGES/messages.po \
+		--output-file build/translations/en/LC_MESSAGES/messages.mo
 	@touch $@

@@ -1,6 +1,7 @@
 """Static files as they are served: a hash in each name, so that they may be kept for a year, and compressed once.
 
-`python -m assets` makes them in build/static from static/ and from the htmx wheel that was downloaded to build/.
+`python -m assets` makes them in build/static from static/, where icon.svg is also drawn as PNG, and from the htmx wheel that
+was downloaded to build/.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import resvg_py
 from whitenoise.compress import Compressor
 
 ROOT = Path(__file__).resolve().parent
 BUILT = ROOT / "build" / "static"
 HTMX = "django_htmx/static/django_htmx/htmx-2.min.js"
 """Where the wheel of django-htmx holds htmx 2.0. It is the one way to have it from a registry by hash without Node."""
+PNG_SIZES, BEHIND = (180, 192, 512), "#163f73"
+"""What home screens ask for, in pixels; and the colour of the corners, which they cut in shapes of their own."""
 
 
 def sources() -> dict[str, bytes]:
@@ -27,6 +31,11 @@ def sources() -> dict[str, bytes]:
         raise FileNotFoundError("htmx is not here yet: run make install.")
     with zipfile.ZipFile(wheel) as archive:
         found["htmx.min.js"] = archive.read(HTMX)
+    drawing = found["icon.svg"].decode()
+    for size in PNG_SIZES:
+        found[f"icon-{size}.png"] = resvg_py.svg_to_bytes(
+            svg_string=drawing, width=size, background=BEHIND, skip_system_fonts=True
+        )
     return found
 
 

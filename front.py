@@ -120,9 +120,11 @@ class Bodies:
         return self.app(environ, start_response)
 
 
-def plain(start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str]) -> Iterable[bytes]:
+def plain(
+    start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str], language: str = "ja"
+) -> Iterable[bytes]:
     """A page of one sentence, made without Flask."""
-    head = f'<!doctype html><html lang="ja"><meta charset="utf-8"><title>{sentence}</title>'
+    head = f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{sentence}</title>'
     body = f'{head}<meta name="viewport" content="width=device-width"><h1>{sentence}</h1></html>'.encode()
     sizes = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
     start_response(status, [*sizes, *headers])

@@ -3,141 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import email
-import email.policy
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
 from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.conftest import BORN, PASSWORD, ROSTERS, settings_for
-from tests.ready import browser
-
-ROOT = Path(__file__).parent.parent
-NAO = "佐倉 直人"
-
-
-class Postbox:
-    """What the mail server took."""
-
-    def __init__(self) -> None:
-        self.mails = []
-
-    async def handle_DATA(self, _server, _session, envelope):
-        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        return "250 OK"
-
-    def code(self, count: int = 1) -> str:
-        """The code of the newest mail, once `count` have come."""
-        for _ in range(100):
-            if len(self.mails) >= count:
-                return re.search(r"(?<!\d)\d{6}(?!\d)", self.mails[-1].get_content()).group()
-            time.sleep(0.1)
-        raise AssertionError(f"no mail number {count}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def postbox():
-    box = Postbox()
-    server = Controller(box, hostname="127.0.0.1", port=free_port())
-    server.start()
-    box.port = server.port
-    yield box
-    server.stop()
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch, postbox):
-    """make serve, without make: the real server with the sample roster. Yields (address, process, letters)."""
-    settings_for(monkeypatch, tmp_path)
-    port = free_port()
-    monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
-    monkeypatch.setenv("KAKUNIN_BASE_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("HOST", "127.0.0.1")
-    monkeypatch.setenv("PORT", str(port))
-    flask = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
-    roster = [*("roster", "import", str(ROSTERS / "roster-utf8.csv")), "--credentials", str(tmp_path / "letters.csv")]
-    for arguments in (["db", "upgrade"], roster):
-        subprocess.run([*flask, *arguments], cwd=ROOT, check=True, capture_output=True)
-    process = subprocess.Popen([*flask, "serve"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    with (tmp_path / "letters.csv").open(encoding="utf-8-sig") as file:
-        letters = {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
-    yield f"http://127.0.0.1:{port}", process, letters
-    if process.poll() is None:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        process.wait(40)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    arguments = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser(), args=arguments)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def phone(chromium):
-    """A phone that fails the test on a CSP violation or a script error."""
-    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ja-JP")
-    page = context.new_page()
-    faults = []
-    page.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.set_default_timeout(10_000)
-    yield page
-    context.close()
-    assert not faults
-
-
-def enroll(page: Page, site, postbox: Postbox, name: str = NAO) -> None:
-    """Through first use to home."""
-    address, _, letters = site
-    page.goto(f"{address}/login")
-    page.fill("[name=username]", letters[name][0])
-    page.fill("[name=password]", letters[name][1])
-    submit(page)
-    page.fill("[name=bday]", BORN[name])
-    page.fill("[name=new-password]", PASSWORD)
-    page.fill("[name=email]", "nao@example.jp")
-    count = len(postbox.mails)
-    submit(page)
-    page.fill("[name=code]", postbox.code(count + 1))
-    submit(page)
-    page.wait_for_url(f"{address}/")
-
-
-def submit(page: Page) -> None:
-    page.locator("main form button[type=submit]").first.click()
+from tests.conftest import NAO, PASSWORD, first_use, submit
 
 
 def shown_time(page: Page) -> str:
@@ -159,7 +35,7 @@ def veiled(page: Page) -> bool:
 
 def test_from_login_through_a_mailed_code_to_a_clock_that_ticks_and_a_veil_when_it_stops(phone, site, postbox):
     address, process, letters = site
-    enroll(phone, site, postbox)
+    first_use(phone, site, postbox)
     phone.locator("form[action$='/logout'] button").click()
     phone.fill("[name=username]", letters[NAO][0])
     phone.fill("[name=password]", PASSWORD)
@@ -188,7 +64,7 @@ def test_from_login_through_a_mailed_code_to_a_clock_that_ticks_and_a_veil_when_
 
 def test_no_screen_scrolls_sideways_and_the_keys_are_on_the_first(phone, site, postbox):
     address, _, _ = site
-    enroll(phone, site, postbox)
+    first_use(phone, site, postbox)
     card = phone.locator("a[href*='/certificates/']").first.get_attribute("href")
     for width, height in ((320, 568), (390, 664), (360, 560), (430, 932)):
         phone.set_viewport_size({"width": width, "height": height})
@@ -204,7 +80,7 @@ def test_no_screen_scrolls_sideways_and_the_keys_are_on_the_first(phone, site, p
 @pytest.fixture
 def live(phone, site, postbox):
     """A phone that shows a live certificate."""
-    enroll(phone, site, postbox)
+    first_use(phone, site, postbox)
     phone.locator("a[href*='/certificates/']").first.click()
     expect(phone.locator("#clock.live")).to_be_visible()
     return phone
@@ -313,7 +189,8 @@ def test_logout_elsewhere_ends_the_display(live, site):
 def test_printing_shows_nothing_and_a_wide_screen_with_a_mouse_is_told_to_use_a_phone(chromium, live):
     live.emulate_media(media="print")
     assert not live.get_by_text("06139463").first.is_visible()
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, storage_state=live.context.storage_state())
+    screen = {"width": 1280, "height": 800}
+    context = chromium.new_context(viewport=screen, locale="ja-JP", storage_state=live.context.storage_state())
     page = context.new_page()
     page.goto(live.url)
     assert not page.get_by_text("06139463").first.is_visible()

@@ -11,16 +11,17 @@ from typing import Any
 
 from flask import Flask, abort, current_app, flash, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import lazy_gettext as _
 from flask_login import LoginManager, current_user
 from peewee import InterfaceError, OperationalError
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
 import assets
-from clock import WEEKDAYS
 from eras import in_words
 from mailer import insurer_of
-from models import JST, SEEN_EVERY, Account, Member, Session, database
+from models import SEEN_EVERY, Account, Member, Session, database
+from views import language
 
 PUBLIC = {
     "login.login",
@@ -35,16 +36,17 @@ PUBLIC = {
     "home.help",
     "home.staff",
     "home.healthz",
+    "language.switch",
 }
 POLLS = {"certificate.clock", "login.mail_state"}
 SENTENCES = {
-    400: "送られた内容を読めませんでした。前の画面にもどって、もう一度お試しください。",
-    403: "この画面からは送れませんでした。ホームを開きなおして、もう一度お試しください。",
-    404: "ページが見つかりません。ホームにもどってください。",
-    405: "この操作はできません。ホームにもどってください。",
-    413: "送られた内容が長すぎます。短くして、もう一度お試しください。",
-    503: "ただいま混み合っているか、点検中です。1分ほど待って、もう一度お試しください。",
-    500: "うまく表示できませんでした。1分ほど待って、もう一度お試しください。",
+    400: _("送られた内容を読めませんでした。前の画面にもどって、もう一度お試しください。"),
+    403: _("この画面からは送れませんでした。ホームを開きなおして、もう一度お試しください。"),
+    404: _("ページが見つかりません。ホームにもどってください。"),
+    405: _("この操作はできません。ホームにもどってください。"),
+    413: _("送られた内容が長すぎます。短くして、もう一度お試しください。"),
+    503: _("ただいま混み合っているか、点検中です。1分ほど待って、もう一度お試しください。"),
+    500: _("うまく表示できませんでした。1分ほど待って、もう一度お試しください。"),
 }
 
 
@@ -75,13 +77,17 @@ def new_form(*names: str) -> Form:
     return Form({name: request.form.get(name, "") for name in names})
 
 
-TRIED = "続けて間違えたため、しばらく入れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
-SENT = "続けて何度もメールを送ったため、しばらく送れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+TRIED = _(
+    "続けて間違えたため、しばらく入れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+)
+SENT = _(
+    "続けて何度もメールを送ったため、しばらく送れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+)
 
 
 def refused(template: str, form: Form, until: float, why: str = TRIED, **context: Any) -> ResponseReturnValue:
     """The same form with 429, a sentence that names the time, and Retry-After in seconds."""
-    form.message = translate(why, time=clock_time(until + 59), insurer=own_insurer()["name"])
+    form.message = why % {"time": language.clock_time(until + 59), "insurer": own_insurer()["name"]}
     return later(form_page(template, form, 429, **context), until)
 
 
@@ -104,7 +110,7 @@ def address() -> str:
 
 
 def device() -> str:
-    """What a member is told of a browser: enough to know their own."""
+    """What a member is told of a browser: enough to know their own. Kept in Japanese, translated where it is shown."""
     agent = request.headers.get("User-Agent", "")
     kinds = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "パソコン"), ("Mac", "パソコン"))
     return next((name for mark, name in kinds if mark in agent), "その他の端末")
@@ -118,16 +124,6 @@ def wareki_plain(day: dt.date | None) -> str:
 def wareki(day: dt.date | None) -> str:
     """令和10年12月1日(2028年)"""
     return f"{in_words(day)}({day.year}年)" if day else ""
-
-
-def clock_time(moment: float) -> str:
-    at = dt.datetime.fromtimestamp(moment, JST)
-    return f"{at.hour}時{at.minute:02}分"
-
-
-def moment(at: float) -> str:
-    day = dt.datetime.fromtimestamp(at, JST)
-    return f"{day.month}月{day.day}日({WEEKDAYS[day.weekday()]}) {clock_time(at)}"
 
 
 def load_session(session_id: str) -> Session | None:
@@ -172,13 +168,14 @@ def register(app: Flask, login: LoginManager) -> None:
     from . import account, certificate, home, password, welcome
     from . import login as login_view
 
-    for module in (login_view, welcome, password, account, home, certificate):
+    for module in (login_view, welcome, password, account, home, certificate, language):
         app.register_blueprint(module.pages)
+    language.register(app)
     login.user_loader(load_session)
     app.before_request(guard)
     built = assets.names()
-    app.jinja_env.globals.update(asset=lambda name: f"/static/{built[name]}", _=translate)
-    app.jinja_env.filters.update(wareki=wareki, wareki_plain=wareki_plain, clock_time=clock_time, moment=moment)
+    app.jinja_env.globals.update(asset=lambda name: f"/static/{built[name]}")
+    app.jinja_env.filters.update(wareki=wareki, wareki_plain=wareki_plain)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     @app.context_processor
@@ -213,13 +210,8 @@ def register(app: Flask, login: LoginManager) -> None:
         app.logger.error("The database does not answer: %s", type(error).__name__)
         from front import plain
 
-        return app.response_class(
-            plain(lambda *_: None, "", SENTENCES[503]), 503, {"Retry-After": "10"}, mimetype="text/html"
-        )
-
-
-def translate(text: str, **values: Any) -> str:
-    return text % values if values else text
+        page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language.current())
+        return app.response_class(page, 503, {"Retry-After": "10"}, mimetype="text/html")
 
 
 def say(sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext, lazy_gettext
 from flask_login import current_user
 
 import accounts
@@ -16,7 +17,7 @@ from views.welcome import EMAIL_FAULT, PASSWORD_FAULTS
 
 pages = Blueprint("account", __name__, url_prefix="/account")
 
-WRONG_PASSWORD = "今のパスワードが違います。もう一度入力してください。"  # noqa: S105 - a sentence
+WRONG_PASSWORD = lazy_gettext("今のパスワードが違います。もう一度入力してください。")
 
 
 @pages.get("")
@@ -47,7 +48,7 @@ def settings() -> ResponseReturnValue:
         email_mask=accounts.mask(account.email or ""),
         sessions=sessions,
         trusts=trusts,
-        displays=[{"at": display.started_at, "by": "ご本人"} for display in shown],
+        displays=[{"at": display.started_at, "by": gettext("ご本人")} for display in shown],
     )
 
 
@@ -81,7 +82,7 @@ def password() -> ResponseReturnValue:
     accounts.set_password(current_user.account, new, now(), "password.changed")
     kakunin().mailer.ring()
     session.clear()
-    say("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。")
+    say(gettext("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。"))
     return redirect(url_for("login.login"), 303)
 
 
@@ -119,7 +120,7 @@ def email_code() -> ResponseReturnValue:
         return wrong_code(challenge, "account/email_code.html", form)
     session.pop("challenge", None)
     kakunin().mailer.ring()
-    say("メールアドレスを変えました。")
+    say(gettext("メールアドレスを変えました。"))
     return redirect(url_for("account.settings"), 303)
 
 
@@ -129,7 +130,7 @@ def end_others() -> ResponseReturnValue:
     others = Session.account == current_user.account_id, Session.id != current_user.id, Session.ended_at.is_null()
     Session.update(ended_at=int(now())).where(*others).execute()
     accounts.note(now(), "sessions.ended", current_user.account_id)
-    say("ほかの端末を、すべてログアウトしました。")
+    say(gettext("ほかの端末を、すべてログアウトしました。"))
     return redirect(url_for("account.settings"), 303)
 
 
@@ -137,5 +138,5 @@ def end_others() -> ResponseReturnValue:
 def remove_trust() -> ResponseReturnValue:
     """Trust a phone no longer. Its sessions end with it."""
     accounts.remove_trust(current_user.account, request.form.get("trust", "")[:64], now())
-    say("その端末では、次からメールの数字も必要になります。")
+    say(gettext("その端末では、次からメールの数字も必要になります。"))
     return redirect(url_for("account.settings"), 303)

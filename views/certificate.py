@@ -18,6 +18,12 @@ from views import kakunin, now
 pages = Blueprint("certificate", __name__, url_prefix="/certificates")
 
 
+@pages.get("/mine")
+def mine() -> ResponseReturnValue:
+    """Where an icon on the home screen begins: one's own certificate, or home, which says why there is none."""
+    return redirect(url_for("certificate.show", public_id=current_user.account.member.public_id))
+
+
 @pages.get("/<public_id>")
 def show(public_id: str) -> ResponseReturnValue:
     """The page whose clock ticks. Its opening is recorded; what this login may not show does not exist."""

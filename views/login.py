@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext, lazy_gettext
 from flask_login import current_user, login_user
 
 import accounts
@@ -14,12 +15,15 @@ import limits
 import mailer
 from codes import RESEND_AFTER, TooManyCodes, fold, send_code, take_code
 from models import Account, Challenge, Member, Session, Trust
-from views import SENT, Form, address, clock_time, device, form_page, kakunin, later, new_form, now, refused
+from views import SENT, Form, address, device, form_page, kakunin, later, new_form, now, refused
+from views.language import clock_time
 
 pages = Blueprint("login", __name__)
 
-WRONG = "IDまたはパスワードが違います。もう一度入力してください。はじめての方は、お手紙の仮パスワードを入力してください。"
-WRONG_CODE = (
+WRONG = lazy_gettext(
+    "IDまたはパスワードが違います。もう一度入力してください。はじめての方は、お手紙の仮パスワードを入力してください。"
+)
+WRONG_CODE = lazy_gettext(
     "数字が違うか、使えなくなっています。もう一度入力するか、「もう一度送る」を押して、新しい数字を入力してください。"
 )
 PAGES = {"login": "login.code", "register": "welcome.code", "email": "account.email_code"}
@@ -129,7 +133,8 @@ def unproven(challenge: Challenge, template: str, form: Form) -> ResponseReturnV
     try:
         limits.check(keys, now(), limit)
     except limits.Refused as refusal:
-        form.message = f"続けて間違えたため、{clock_time(refusal.until + 59)}ごろまで、数字を受け付けません。"
+        until = clock_time(refusal.until + 59)
+        form.message = gettext("続けて間違えたため、%(time)sごろまで、数字を受け付けません。", time=until)
         return later(code_page(challenge, template, form, 429), refusal.until)
     if take_code(challenge, request.form.get("code", ""), keys, now()):
         return None
@@ -180,13 +185,14 @@ def resend(purpose: str) -> ResponseReturnValue:
     template = {"login": "login/code.html", "register": "welcome/code.html", "email": "account/email_code.html"}[purpose]
     form = new_form()
     if now() < challenge.created_at + RESEND_AFTER:
-        form.message = "メールは、さきほど送りました。1分ほど待ってから、もう一度押してください。"
+        form.message = gettext("メールは、さきほど送りました。1分ほど待ってから、もう一度押してください。")
         return code_page(challenge, template, form, 429)
     kept: Any = {"email": challenge.email, "password_hash": challenge.password_hash, "decoy": challenge.decoy}
     try:
         hold(send_code(challenge.account, purpose, now(), **kept))
     except TooManyCodes as error:
-        form.message = f"続けて何度も送ったため、{clock_time(error.until + 59)}ごろまで、新しいメールを送れません。"
+        until = clock_time(error.until + 59)
+        form.message = gettext("続けて何度も送ったため、%(time)sごろまで、新しいメールを送れません。", time=until)
         return later(code_page(challenge, template, form, 429), error.until)
     return redirect(url_for(PAGES[purpose]), 303)
 

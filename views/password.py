@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext
 
 import accounts
 import limits
@@ -28,7 +29,7 @@ def forgot() -> ResponseReturnValue:
         return refused("password/forgot.html", form, refusal.until, SENT)
     email = accounts.clean_email(form.values["email"])
     if email is None or not login_id.strip():
-        form.message = "ログインIDと、登録したメールアドレスの両方を入力してください。"
+        form.message = gettext("ログインIDと、登録したメールアドレスの両方を入力してください。")
         return form_page("password/forgot.html", form)
     limits.count(keys, now(), *counted)
     account = accounts.find(login_id)
@@ -59,12 +60,12 @@ def reset(token: str) -> ResponseReturnValue:
     password = request.form.get("new-password", "")
     if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
-        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。"
+        form.errors["bday"] = gettext("生年月日が、届け出のものと違います。もう一度ご確認ください。")
     if fault := accounts.password_fault(password, account):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
     if form.errors:
         return form_page("password/reset.html", form, login_id=login_id)
     accounts.set_password(account, password, now(), "password.reset")
     kakunin().mailer.ring()
-    say("新しいパスワードになりました。ログインしてください。")
+    say(gettext("新しいパスワードになりました。ログインしてください。"))
     return redirect(url_for("login.login"), 303)

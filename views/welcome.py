@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext, lazy_gettext
 
 import accounts
 import limits
@@ -17,11 +18,13 @@ pages = Blueprint("welcome", __name__)
 LASTS = 60 * 60
 """Seconds from the temporary password to the sent form."""
 PASSWORD_FAULTS = {
-    "short": "パスワードは、10文字以上にしてください。",
-    "long": "パスワードは、128文字以内の文字だけで入力してください。",
-    "weak": "このパスワードは、ほかの人に見破られやすいため使えません。お名前・生年月日・IDや、よくある言葉は避けてください。",
+    "short": lazy_gettext("パスワードは、10文字以上にしてください。"),
+    "long": lazy_gettext("パスワードは、128文字以内の文字だけで入力してください。"),
+    "weak": lazy_gettext(
+        "このパスワードは、ほかの人に見破られやすいため使えません。お名前・生年月日・IDや、よくある言葉は避けてください。"
+    ),
 }
-EMAIL_FAULT = "メールアドレスの形が正しくありません。もう一度ご確認ください。"
+EMAIL_FAULT = lazy_gettext("メールアドレスの形が正しくありません。もう一度ご確認ください。")
 
 
 def newcomer() -> Account | None:
@@ -55,7 +58,7 @@ def details() -> ResponseReturnValue:
     email = accounts.clean_email(form.values["email"])
     if accounts.parse_birth(form.values["bday"]) != account.member.birth_date:
         limits.count(keys, now(), limit)
-        form.errors["bday"] = "生年月日が、届け出のものと違います。もう一度ご確認ください。"
+        form.errors["bday"] = gettext("生年月日が、届け出のものと違います。もう一度ご確認ください。")
     if fault := accounts.password_fault(password, account):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
     if email is None:
