@@ -1,4 +1,4 @@
-"""`python -m tests.ready` finds or installs the browser that the tests need, or says in a sentence what is missing."""
+"""`python -m tests.ready` finds or installs the programs that the tests need, or says in a sentence what is missing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-CJK = ("fonts-noto-cjk",)
+from tests import postgres
 
 
 def browser() -> str | None:
@@ -23,18 +25,48 @@ def browser() -> str | None:
     return path if Path(path).exists() else None
 
 
+def proxy() -> str | None:
+    """The path of nginx, which Debian keeps off the PATH of who is not root."""
+    return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+class Program(NamedTuple):
+    name: str
+    found: Callable[[], object]
+    debian: tuple[str, ...]
+    otherwise: tuple[str, ...] = ()
+    """What installs it without apt-get and root."""
+
+
+NEEDED = (
+    Program(
+        "Chromium", browser, ("chromium", "fonts-noto-cjk"), (sys.executable, "-m", "playwright", "install", "chromium")
+    ),
+    Program("PostgreSQL", postgres.programs, ("postgresql",)),
+    Program("nginx", proxy, ("nginx-light",)),
+)
+
+
 def main() -> None:
-    if browser():
+    missing = [program for program in NEEDED if not program.found()]
+    if not missing:
         return
     if shutil.which("apt-get") and os.geteuid() == 0:
-        steps = [["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium", *CJK]]
+        packages = [package for program in missing for package in program.debian]
+        steps = [["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]]
     else:
-        steps = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+        steps = [list(program.otherwise) for program in missing if program.otherwise]
     for step in steps:
-        sys.stdout.write(f"The browser tests need Chromium: {' '.join(step)}\n")
-        subprocess.run(step, stdout=subprocess.DEVNULL, check=False)
-    if not browser():
-        sys.exit("The browser tests need Chromium, which could not be installed. Install it, then run make test again.")
+        sys.stdout.write(f"The tests need {' and '.join(program.name for program in missing)}: {' '.join(step)}\n")
+        sys.stdout.flush()
+        subprocess.run(step, stdout=subprocess.DEVNULL, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+    for program in missing:
+        if not program.found():
+            packages = ", ".join(program.debian)
+            sys.exit(
+                f"The tests need {program.name}, which could not be installed. Install it (Debian's packages: {packages}), "
+                "then run make test again."
+            )
 
 
 if __name__ == "__main__":
