@@ -36,6 +36,9 @@ CONTRAST = """selector => {
 """Of what has text, the ratio of WCAG 2.2 between its colour and the nearest one behind it. axe leaves it open where something
 drawn by ::before stands near, as the clock's line does."""
 
+FITS = """document.documentElement.scrollWidth <= innerWidth
+    && [...document.querySelectorAll("input")].every(input => !input.offsetParent || input.clientWidth >= 120)"""
+
 
 class Eye:
     """Draws what a phone without JavaScript got, in a browser that asks the program itself, as that phone, for the rest."""
@@ -59,13 +62,15 @@ class Eye:
             return route.fulfill(status=answer.status_code, body=answer.data, content_type=answer.content_type)
 
     def look(self, page: Seen | None = None, until: str = "main") -> None:
-        """Nothing on the page is against the rules, light or dark, with everything unfolded, and nothing hangs over 320 px."""
+        """Nothing on the page is against the rules, light or dark, with everything unfolded; 320 px hold it, at twice the text too."""
         self.html = (page or self.phone.page).html
         self.seen += 1
         self.drawn.goto("http://localhost/drawn")
         self.drawn.locator(until).first.wait_for()
         self.drawn.evaluate("document.querySelectorAll('details').forEach(found => { found.open = true })")
-        assert self.drawn.evaluate("document.documentElement.scrollWidth <= innerWidth"), self.drawn.title()
+        for size in ("200%", ""):
+            self.drawn.evaluate("size => { document.documentElement.style.fontSize = size }", size)
+            assert self.drawn.evaluate(FITS), (self.drawn.title(), size)
         for colours, rules in (("dark", ["color-contrast"]), ("light", RULES)):
             self.drawn.emulate_media(color_scheme=colours)
             assert self.drawn.evaluate(RUN, {"runOnly": rules}) == [], (self.drawn.title(), colours)
@@ -137,6 +142,8 @@ def test_axe_has_nothing_against_a_card_under_the_veil(eye, enroll):
         ratios = eye.drawn.evaluate(CONTRAST, selector)
         assert len(ratios) >= count, selector
         assert min(ratios) >= 7, selector
+    said = eye.drawn.evaluate("getComputedStyle(document.querySelector('#clock .veil'), '::after').content")
+    assert ("No connection" in said) is (eye.language == "en")
 
 
 def test_axe_has_nothing_against_the_account_and_a_forgotten_password(eye, enroll, log_in, letters, mails):
