@@ -16,6 +16,7 @@ from typing import Any
 
 from codes import Keys, login_ids
 from imports import keyring, stores
+from imports.first import First
 from imports.letters import CELL_END, ROW_END, Letters, grouped_sql
 from roster import FIELDS, Roster
 from roster.findings import Findings
@@ -49,7 +50,8 @@ class Plan:
         self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
         self.lifted: list[tuple[int, int]] = []
         self.letters_needed = 0
-        self.logins: Iterator[list[keyring.Row]] | None = None
+        self.logins: Iterator[keyring.Drawn] | None = None
+        self.first: First | None = None
         self.left_out = 0
 
     def one(self, sql: str, *values: Any) -> Any:
@@ -82,8 +84,16 @@ def plan(
         return made
     made.stored = made.one("SELECT count(*) FROM member")
     if keys and not made.stored and roster.lines >= EAGER_FROM:
-        made.logins = spawned(partial(keyring.send, roster.lines, keys))
+        if stores.is_sqlite() and First.takes(work, roster):
+            made.first = First(work, roster, keys)
+        else:
+            made.logins = spawned(partial(keyring.send, roster.lines, keys))
+    work.folder.cleanup()
     _stage(made, findings, progress)
+    if made.first:
+        made.added = made.roster.rows
+        made.letters_needed = made.one("SELECT count(*) FROM staged WHERE NOT withheld")
+        return made
     _match_persons(made)
     work.execute("CREATE INDEX stage.staged_household ON staged (household, branch, relation)")
     _check_twice(made, findings)
@@ -102,18 +112,31 @@ def plan(
 
 def _stage(made: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
     work = made.work
-    work.execute(STAGED)
     work.executescript(TABLES)
+    if not made.first:
+        work.execute(STAGED)
     insert = f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})"
     work.execute("BEGIN")
     gc.disable()  # a million rows pass, and none goes in circles
     try:
-        for rows in made.roster.checked(findings, progress):
-            work.executemany(insert, rows)
-            work.executemany(KEYED, next(made.logins, []) if made.logins else [])
+        for columns in made.roster.checked(findings, progress):
+            if made.first and not made.first.add(columns):
+                _leave_first(made)
+            if not made.first:
+                work.executemany(insert, zip(*columns, strict=True))
+                work.executemany(KEYED, zip(*next(made.logins, []), strict=True) if made.logins else [])
     finally:
         gc.enable()
     work.execute("COMMIT")
+    if made.first and (findings.errors or not made.first.is_sound()):
+        _leave_first(made)
+
+
+def _leave_first(made: Plan) -> None:
+    """There is something to tell: that needs the general tables. Logins are drawn anew, once there is nothing wrong."""
+    if made.first:
+        made.first.leave()
+    made.first = None
 
 
 def _match_persons(made: Plan) -> None:
@@ -303,7 +326,7 @@ def prepare(made: Plan, keys: Keys) -> None:
     made.logins = made.logins or keyring.batches(made.added + len(made.lifted), keys)
     work.execute("BEGIN")
     while made.one("SELECT coalesce(max(n), 0) FROM keyed") < made.added + len(made.lifted):
-        work.executemany(KEYED, next(made.logins))
+        work.executemany(KEYED, zip(*next(made.logins), strict=True))
     work.execute("COMMIT")
     _redraw_taken(made)
 
@@ -317,6 +340,9 @@ def _redraw_taken(made: Plan) -> None:
 
 def _write_letters(made: Plan, letters: Letters) -> None:
     """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted."""
+    if made.first:
+        made.left_out, parts = made.first.letters()
+        return letters.write(parts)
     staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
     staged += " WHERE h.household = s.household AND h.relation = 1"
     stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
@@ -338,6 +364,17 @@ def _write_letters(made: Plan, letters: Letters) -> None:
 
 def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """What applies the plan, in the order of execution. Both databases understand it."""
+    yield from made.first.statements() if made.first else _changes(made)
+    counts = made.added, made.changed, made.ended, made.unchanged
+    note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
+    yield note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))
+    for action, people in (("member.withheld", made.hidden), ("member.lifted", made.lifted)):
+        for member, _ in people:
+            yield note, (int(now), action, member, "roster")
+    yield "INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})", (int(now), *counts)
+
+
+def _changes(made: Plan) -> Iterator[tuple[str, tuple[Any, ...]]]:
     names = [n for n in FIELDS if n != "withheld"]
     yield (
         f"INSERT INTO member (id, public_id, {', '.join(names)}, withheld, shows_children)"
@@ -372,13 +409,6 @@ def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
         " SELECT f.id, k.login_id, k.temporary_hash FROM fresh f JOIN keyed k ON k.n = f.n WHERE f.letter = 1 ORDER BY f.n",
         (),
     )
-    counts = made.added, made.changed, made.ended, made.unchanged
-    note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
-    yield note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))
-    for action, people in (("member.withheld", made.hidden), ("member.lifted", made.lifted)):
-        for member, _ in people:
-            yield note, (int(now), action, member, "roster")
-    yield "INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})", (int(now), *counts)
 
 
 def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
@@ -387,10 +417,11 @@ def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
     They are written by another thread meanwhile: nearly all the time of both is spent in SQLite, where they run at once.
     """
     try:
-        prepare(made, keys)
+        made.first.finish() if made.first else prepare(made, keys)
         with ThreadPoolExecutor(1) as other:
             written = other.submit(_write_letters, made, letters) if letters else None
-            stores.execute(made.work, list(statements(made, now)), last=written.result if written else lambda: None)
+            last = written.result if written else lambda: None
+            stores.execute(made.work, list(statements(made, now)), last, foreign_keys=not made.first)
     except BaseException:
         if letters:
             letters.discard()

@@ -63,18 +63,19 @@ def _lock_server() -> bool:
 
 
 class Workspace(sqlite3.Connection):
-    """A connection that sees the stored members and accounts, and has `stage`, a file for tables that vanish with it."""
+    """A connection that sees the stored members and accounts, and has `stage` and `logins`, files for tables that vanish."""
 
     aside: sqlite3.Connection
     """Another connection that sees the same, for another thread to read with, at the same time."""
+    folder: tempfile.TemporaryDirectory[str]
+    """Where the files are until `folder.cleanup()`: from then on they have no name, and nothing of them is left, however the process ends."""
 
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Workspace]:
     """Where a roster is compared with what is stored.
 
-    On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of the members. The stage has no name once
-    it is open, so that nothing of it is left, however the process ends.
+    On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of the members.
     """
     path = Path(models.database.database) if is_sqlite() else ":memory:"
     options: dict[str, Any] = {"isolation_level": None, "timeout": 15, "check_same_thread": False, "factory": Workspace}
@@ -83,24 +84,41 @@ def workspace() -> Iterator[Workspace]:
         contextlib.closing(sqlite3.connect(path, **options)) as aside,
     ):
         work.aside = aside
-        with tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:  # noqa: S108 - as SQLite itself
+        work.folder = tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 - as SQLite itself
+        with work.folder as folder:
             for connection in (work, aside):
-                connection.execute("ATTACH ? AS stage", (f"{folder}/stage",))
-                connection.executescript(
-                    "PRAGMA foreign_keys = 1; PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000;"
-                    "PRAGMA stage.page_size = 16384; PRAGMA stage.cache_size = -48000;"
-                    "PRAGMA stage.journal_mode = OFF; PRAGMA stage.synchronous = OFF;"
-                )
-                connection.execute("SELECT count(*) FROM stage.sqlite_schema").fetchone()  # opens the file
-        if not is_sqlite():
-            _copy_members(work)
-        yield work
+                connection.executescript("PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000;")
+                for name, cache in (("stage", 48000), ("logins", 16000)):
+                    connection.execute(f"ATTACH ? AS {name}", (f"{folder}/{name}",))
+                    tune(connection, name, cache)
+            if not is_sqlite():
+                work.folder.cleanup()
+                _copy_members(work)
+            yield work
 
 
-def execute(work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None]) -> None:
-    """Run the statements, and `last`, in one transaction of the database itself. `{}` in them stands for a value."""
+def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
+    """A file that need not outlive the process, with so many KB of cache, and open from now on."""
+    connection.executescript(
+        f"PRAGMA {name}.page_size = 16384; PRAGMA {name}.cache_size = -{cache};"
+        f"PRAGMA {name}.journal_mode = OFF; PRAGMA {name}.synchronous = OFF;"
+    )
+    connection.execute(f"SELECT count(*) FROM {name}.sqlite_schema").fetchone()
+
+
+def execute(
+    work: sqlite3.Connection,
+    statements: list[tuple[str, tuple[Any, ...]]],
+    last: Callable[[], None],
+    foreign_keys: bool = True,
+) -> None:
+    """Run the statements, and `last`, in one transaction of the database itself. `{}` in them stands for a value.
+
+    Without `foreign_keys` SQLite trusts that whatever is referred to comes along.
+    """
     if not is_sqlite():
         return _execute_on_server(work, statements, last)
+    work.execute(f"PRAGMA foreign_keys = {foreign_keys:d}")
     work.execute("BEGIN IMMEDIATE")
     try:
         for sql, values in statements:

@@ -107,8 +107,8 @@ class Roster:
 
     def checked(
         self, findings: Findings, progress: Callable[[int], None] = lambda done: None, apart_from: int = APART_FROM
-    ) -> Iterator[Iterator[tuple[Any, ...]]]:
-        """The rows, a batch at a time: (line as Excel counts it, *FIELDS). Cells that are wrong are None and in `findings`.
+    ) -> Iterator[list[list[Any]]]:
+        """The rows, a batch at a time, as columns: lines as Excel counts them, and FIELDS. Cells that are wrong are None and in `findings`.
 
         `progress` is told how many bytes have been read. A file of `apart_from` bytes or more is read by a process of its
         own. Raises Unreadable where the file cannot be read on.
@@ -116,7 +116,7 @@ class Roster:
         apart = self.path.stat().st_size >= apart_from
         for done, batch in self._apart(findings) if apart else self._batches(findings):
             progress(done)
-            yield zip(*batch, strict=True)
+            yield batch
         if not self.rows:
             raise Unreadable("見出しだけで、データの行がありません。加入者の行を入れて、もう一度保存してください。")
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from eras import BadDate, parse_date
 
-CACHED = 50_000
-"""Different texts of one column that are remembered: about 10 MB."""
+CACHED = 100_000
+"""Different texts of one column that are remembered: at most 20 MB; the days of a century in two forms."""
 
 
 class Wrong(ValueError):

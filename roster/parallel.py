@@ -7,6 +7,7 @@ import fcntl
 import gc
 import marshal
 import os
+import signal
 import struct
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ class Lost(Exception):
 def spawned(work: Callable[[Send], None]) -> Iterator[Any]:
     """What `work(send)` sends: numbers, texts, lists, tuples and dicts of them. At most a pipe's worth is made ahead.
 
-    The other process ends with its work, or when nobody listens any more. It must not touch the database. Raises Lost.
+    The other process ends with its work, or is ended when nobody listens any more. It must not touch the database. Raises Lost.
     """
     reader, writer = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux: a few batches ahead, so that neither waits for the other at each
@@ -37,6 +38,9 @@ def spawned(work: Callable[[Send], None]) -> Iterator[Any]:
         with os.fdopen(reader, "rb") as source:
             while head := source.read(4):
                 yield marshal.loads(source.read(struct.unpack("<I", head)[0]))  # noqa: S302 - from our own child
+    except BaseException:
+        os.kill(child, signal.SIGKILL)  # a third process may hold the pipe open, so that its end would go unnoticed
+        raise
     finally:
         _, status = os.waitpid(child, 0)
     if status:
@@ -52,6 +56,7 @@ def _work(work: Callable[[Send], None], writer: int) -> None:
             def send(value: Any) -> None:
                 data = marshal.dumps(value)
                 out.write(struct.pack("<I", len(data)) + data)
+                out.flush()
 
             work(send)
         status = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -58,12 +57,14 @@ class Cluster:
 
     def _run(self, name: str, *arguments: str, check: bool = True) -> None:
         """PostgreSQL refuses to run as root: there its Debian user runs it."""
-        user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        user = "postgres" if os.geteuid() == 0 else None
         subprocess.run(
             [str(self.programs / name), *arguments],
             check=check,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            **({"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}),
+            user=user,
+            group=user,
+            extra_groups=user and [],
         )

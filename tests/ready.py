@@ -62,9 +62,9 @@ def main() -> None:
         subprocess.run(step, stdout=subprocess.DEVNULL, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
     for program in missing:
         if not program.found():
-            packages = ", ".join(program.debian)
+            names = ", ".join(program.debian)
             sys.exit(
-                f"The tests need {program.name}, which could not be installed. Install it (Debian's packages: {packages}), "
+                f"The tests need {program.name}, which could not be installed. Install it (Debian's packages: {names}), "
                 "then run make test again."
             )
 

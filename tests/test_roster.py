@@ -65,7 +65,11 @@ def read(tmp_path):
         with found:
             roster = Roster(path, INSURERS, TODAY, **options)
             roster.check_header(found)
-            rows = [dict(zip(("line", *FIELDS), row, strict=True)) for batch in roster.checked(found) for row in batch]
+            rows = [
+                dict(zip(("line", *FIELDS), row, strict=True))
+                for batch in roster.checked(found)
+                for row in zip(*batch, strict=True)
+            ]
         return rows, found
 
     return read
@@ -447,7 +451,7 @@ def test_a_process_of_its_own_reads_the_same_rows_and_says_the_same(tmp_path):
         with Findings(report) as found:
             roster = Roster(path, INSURERS, TODAY)
             roster.check_header(found)
-            rows = [row for batch in roster.checked(found, apart_from=apart_from) for row in batch]
+            rows = [row for batch in roster.checked(found, apart_from=apart_from) for row in zip(*batch, strict=True)]
             found.error(9999, "x", "", "last")
         said.append((rows, found.messages, found.repairs, found.repaired, roster.rows, roster.example, report.read_text()))
     assert said[0] == said[1]
@@ -548,7 +552,7 @@ def test_a_roster_in_any_allowed_form_reads_back_to_the_same_people(tmp_path_fac
         rows = [
             dict(zip(("line", *FIELDS), row, strict=True))
             for batch in Roster(path, INSURERS, TODAY).checked(found)
-            for row in batch
+            for row in zip(*batch, strict=True)
         ]
     assert found.errors == 0, found.messages
     keys = ("name", "birth_date", "qualified_on", "sex", "household", "branch")
