@@ -69,6 +69,8 @@ def connect(url: str) -> None:
         scheme = "postgresql"
         options = {"max_connections": 40, "timeout": 15, "unquote_password": True, "unquote_user": True}
         options |= {"connect_timeout": 5}
+    if database.obj is not None:
+        database.close_all()
     database.initialize(db_url.connect(f"{scheme}+pool://{rest}", **options))
 
 

@@ -1,4 +1,4 @@
-"""What tests share: an empty database, a moment to stand in, the program with the sample roster, and phones; for the
+"""What tests share: a database of either kind, a moment to stand in, the program with the sample roster, and phones; for the
 browser's tests the real server, a mail server and a Chromium."""
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from time import sleep
 
+import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from playwright.sync_api import Page, sync_playwright
 
 import models
 from tests.phone import Phone
+from tests.postgres import Cluster
 from tests.ready import browser
 
 ROOT = Path(__file__).parent.parent
@@ -44,12 +47,86 @@ def now():
     return dt.datetime(2026, 11, 23, 14, 5, 33, tzinfo=models.JST).timestamp()
 
 
-@pytest.fixture
-def store(tmp_path):
-    """An empty database with every table."""
-    from tests.clerk import fresh_url
+def pytest_addoption(parser):
+    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite", help="where the tests store")
 
-    models.connect(fresh_url(tmp_path))
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "both: it opens a browser, and still runs on PostgreSQL too")
+    config.addinivalue_line("markers", "sqlite(reason): it runs on SQLite alone")
+
+
+def left_out(item) -> str:
+    """Why a test does not run once more on PostgreSQL; empty where it does."""
+    if "fresh" not in item.fixturenames:
+        return "store nothing"
+    if "chromium" in item.fixturenames and not item.get_closest_marker("both"):
+        return "look at pages, which the same tests without a browser get from PostgreSQL too"
+    mark = item.get_closest_marker("sqlite")
+    return mark.args[0] if mark else ""
+
+
+def pytest_collection_modifyitems(config, items):
+    """On PostgreSQL what stores, and no more: make test has run everything on SQLite before."""
+    if config.getoption("database") == "sqlite":
+        return
+    reasons = [left_out(item) for item in items]
+    config.hook.pytest_deselected(items=[item for item, reason in zip(items, reasons, strict=True) if reason])
+    items[:] = [item for item, reason in zip(items, reasons, strict=True) if not reason]
+    config.stash[LEFT_OUT] = Counter(filter(None, reasons))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for reason, count in config.stash.get(LEFT_OUT, Counter()).items():
+        terminalreporter.write_line(f"{count} tests not run on PostgreSQL: they {reason}.")
+
+
+LEFT_OUT = pytest.StashKey[Counter]()
+
+
+@pytest.fixture(scope="session")
+def cluster(request):
+    """This run's PostgreSQL; None where it stores in SQLite."""
+    if request.config.getoption("database") == "sqlite":
+        yield None
+        return
+    with Cluster() as started:
+        yield started
+
+
+def new_database(cluster: Cluster | None, folder: Path, name: str = "kakunin", template: str | Path = "") -> str:
+    """The address of a database begun anew: empty, or a copy of the one whose address `template` is."""
+    if cluster:
+        with psycopg.connect(cluster.url(), autocommit=True) as link:
+            link.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            link.execute(f"CREATE DATABASE {name} TEMPLATE {str(template).rpartition('/')[2] or 'template1'}")
+        return cluster.url(name)
+    for old in folder.glob(f"{name}.db*"):
+        old.unlink()
+    if template:
+        shutil.copy(str(template).removeprefix("sqlite:///"), folder / f"{name}.db")
+    return f"sqlite:///{folder}/{name}.db"
+
+
+@pytest.fixture
+def fresh(cluster, tmp_path):
+    """fresh() begins the test's own database anew and gives its address; fresh(address) as a copy of that one.
+
+    Whoever asks for it stores, and so runs on both databases.
+    """
+
+    def fresh(template: str = "") -> str:
+        return new_database(cluster, tmp_path, template=template)
+
+    yield fresh
+    if models.database.obj is not None:
+        models.database.close_all()
+
+
+@pytest.fixture
+def store(fresh):
+    """An empty database with every table."""
+    models.connect(fresh())
     models.database.create_tables(models.TABLES)
     yield models.database
     models.database.close_all()
@@ -74,11 +151,12 @@ def time(now):
 
 
 @pytest.fixture(scope="session")
-def imported(tmp_path_factory):
-    """A database into which the sample roster was imported by the command, with its letters."""
+def imported(tmp_path_factory, cluster):
+    """(address, folder) of a database into which the sample roster was imported by the command, and of its letters."""
     folder = tmp_path_factory.mktemp("imported")
+    url = new_database(cluster, folder, "imported")
     with pytest.MonkeyPatch.context() as patch:
-        settings_for(patch, folder)
+        settings_for(patch, url)
         from app import create_app
 
         app = create_app()
@@ -91,12 +169,12 @@ def imported(tmp_path_factory):
                 done = app.test_cli_runner().invoke(args=arguments)
                 assert done.exit_code == 0, done.output
         models.database.close_all()
-    return folder
+    return url, folder
 
 
-def settings_for(patch: pytest.MonkeyPatch, folder: Path) -> None:
+def settings_for(patch: pytest.MonkeyPatch, url: str) -> None:
     patch.setenv("KAKUNIN_SECRET_KEY", KEY)
-    patch.setenv("KAKUNIN_DATABASE_URL", f"sqlite:///{folder}/kakunin.db")
+    patch.setenv("KAKUNIN_DATABASE_URL", url)
     patch.setenv("KAKUNIN_MAIL_URL", "smtp://127.0.0.1:1")
     patch.setenv("KAKUNIN_MAIL_FROM", "noreply@kakunin.example")
     patch.setenv("KAKUNIN_BASE_URL", "http://localhost")
@@ -128,10 +206,9 @@ class Box(list):
 
 
 @pytest.fixture
-def app(imported, tmp_path, monkeypatch, time, mails):
+def app(imported, fresh, monkeypatch, time, mails):
     """The program with the sample roster, at `time`."""
-    shutil.copy(imported / "kakunin.db", tmp_path / "kakunin.db")
-    settings_for(monkeypatch, tmp_path)
+    settings_for(monkeypatch, fresh(imported[0]))
     from app import create_app
 
     app = create_app(now=time)
@@ -149,7 +226,7 @@ def mails():
 @pytest.fixture
 def letters(imported):
     """name: (login id, temporary password), as the clerk's file has them."""
-    with (imported / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
+    with (imported[1] / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
 
 
@@ -237,9 +314,9 @@ def postbox():
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch, postbox):
+def site(fresh, tmp_path, monkeypatch, postbox):
     """make serve, without make: the real server with the sample roster. Yields (address, process, letters)."""
-    settings_for(monkeypatch, tmp_path)
+    settings_for(monkeypatch, fresh())
     port = free_port()
     monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
     monkeypatch.setenv("KAKUNIN_BASE_URL", f"http://127.0.0.1:{port}")

@@ -33,6 +33,7 @@ def veiled(page: Page) -> bool:
     )
 
 
+@pytest.mark.both
 def test_from_login_through_a_mailed_code_to_a_clock_that_ticks_and_a_veil_when_it_stops(phone, site, postbox):
     address, process, letters = site
     first_use(phone, site, postbox)
@@ -177,6 +178,7 @@ def test_back_and_forward_show_no_dead_card(live, site):
     assert cards.count() == 0 or veiled(live)
 
 
+@pytest.mark.both
 def test_logout_elsewhere_ends_the_display(live, site):
     address, _, _ = site
     other = live.context.new_page()

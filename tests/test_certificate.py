@@ -149,3 +149,13 @@ def test_the_copay_and_the_remarks_are_shown_where_given(enroll):
     text = phone.get(phone.page.link("/certificates/")).text
     for value in ("裏面参照", "戸籍上の性別は裏面: 男", "2割", "令和8年1月1日", "れい"):
         assert value in text
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses"),
+    [("/certificates/%00", [404]), ("/certificates/%00/clock/%00", [200, 503]), ("/password/reset/%00", [410])],
+)
+def test_an_address_with_a_nul_in_it_is_nobodys(enroll, path, statuses):
+    page = enroll("佐倉 直人").get(path)
+    assert page.status in statuses
+    assert "hx-trigger" not in page.html

@@ -14,7 +14,6 @@ from playhouse.schema_diff import diff_models
 import commands
 import models
 from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
-from tests.clerk import fresh_url
 from tests.conftest import ROSTERS
 from tests.test_imports import HEAD, ROOT, WIFE, clerk, everything, lock_held, log_in  # noqa: F401
 
@@ -45,10 +44,9 @@ def test_an_upgrade_repeated_changes_nothing(clerk):  # noqa: F811
     assert (done.exit_code, everything()) == (0, before)
 
 
-def test_two_upgrades_at_once_both_succeed(clerk):  # noqa: F811
+def test_two_upgrades_at_once_both_succeed(clerk, fresh):  # noqa: F811
     models.database.close_all()
-    fresh_url(clerk.folder)
-    (clerk.folder / "kakunin.db").unlink(missing_ok=True)
+    fresh()
     runs = [
         subprocess.Popen([sys.executable, "-m", "tests.clerk", "db", "upgrade"], cwd=ROOT, stderr=subprocess.PIPE)
         for _ in range(3)
@@ -57,10 +55,9 @@ def test_two_upgrades_at_once_both_succeed(clerk):  # noqa: F811
     assert Member.select().count() == 0
 
 
-def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk):  # noqa: F811
+def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk, fresh):  # noqa: F811
     models.database.close_all()
-    fresh_url(clerk.folder)
-    (clerk.folder / "kakunin.db").unlink(missing_ok=True)
+    fresh()
     done = clerk.run("roster", "check", ROSTERS / "roster-utf8.csv")
     assert done.exit_code == 1
     assert "flask db upgrade" in done.output

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import re
 import socket
-import sqlite3
 import threading
 import time
 import urllib.parse
@@ -19,6 +18,7 @@ import models
 from bench.crowd import hold
 from bench.live import open_displays
 from bench.servers import environment, serving
+from imports import stores
 
 PEOPLE, PASSWORD = 60, "correct horse battery 9"
 
@@ -41,9 +41,10 @@ def hung_mail():
 
 
 @pytest.fixture
-def site(tmp_path, hung_mail):
-    """(port, database, phones): sixty people with passwords, each already showing a certificate somewhere."""
-    settings = environment(tmp_path) | {"KAKUNIN_MAIL_URL": f"smtp://127.0.0.1:{hung_mail}"}
+def site(fresh, tmp_path, hung_mail):
+    """(port, phones): sixty people with passwords, each already showing a certificate somewhere."""
+    url, mail = fresh(), f"smtp://127.0.0.1:{hung_mail}"
+    settings = environment(tmp_path) | {"KAKUNIN_DATABASE_URL": url, "KAKUNIN_MAIL_URL": mail}
     phones = open_displays(settings, PEOPLE)
     hashed = accounts.hash_password(PASSWORD)
     for number in range(1, PEOPLE + 1):
@@ -52,7 +53,7 @@ def site(tmp_path, hung_mail):
         models.Account.update(**changes).where(models.Account.member == number).execute()
     models.database.close_all()
     with serving("app:serve", **settings) as (port, _):
-        yield port, tmp_path / "kakunin.db", phones
+        yield port, phones
 
 
 def request(port: int, method: str, path: str, fields=None, cookie: str = ""):
@@ -75,7 +76,7 @@ def log_in(port: int, number: int):
 
 
 def test_with_the_mail_server_hung_and_fifty_logins_in_flight_ticks_go_on(site):
-    port, _, phones = site
+    port, phones = site
     with ThreadPoolExecutor(50) as pool:
         logins = [pool.submit(log_in, port, number) for number in range(1, 51)]
         crowd = hold(port, phones[50:], 6)
@@ -90,19 +91,24 @@ def test_with_the_mail_server_hung_and_fifty_logins_in_flight_ticks_go_on(site):
         time.sleep(0.5)
 
 
+def hold_writers() -> None:
+    """As a long import would, and longer: whoever writes waits until this thread's transaction ends."""
+    models.database.begin(*["IMMEDIATE"] * stores.is_sqlite())
+    if not stores.is_sqlite():
+        models.database.execute_sql("LOCK TABLE session, challenge, counter, account IN SHARE ROW EXCLUSIVE MODE")
+
+
 def test_while_every_place_in_flask_is_stuck_ticks_go_on_and_no_login_fails(site):
-    port, database, phones = site
+    port, phones = site
     hold(port, phones[50:], 2)  # everybody has a lease, and goes on renewing it
-    lock = sqlite3.connect(database, isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")  # as a long import would: whoever writes waits
-    with ThreadPoolExecutor(50) as pool:
+    with ThreadPoolExecutor(50) as pool, models.database.connection_context():
+        hold_writers()
         logins = [pool.submit(log_in, port, number) for number in range(1, 51)]
         time.sleep(1)
         crowd = hold(port, phones[50:], 8)
         still = sum(not login.done() for login in logins)
-        lock.execute("COMMIT")
+        models.database.rollback()
         answers = [login.result() for login in logins]
-    lock.close()
     assert still >= 32, "nothing was stuck: this test shows nothing"
     assert crowd.missed == 0
     assert crowd.renewed >= 5
@@ -112,7 +118,7 @@ def test_while_every_place_in_flask_is_stuck_ticks_go_on_and_no_login_fails(site
 
 
 def test_slow_senders_hold_no_place_that_others_need(site):
-    port, _, _ = site
+    port, _ = site
     head = "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\nuser"
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(150)]
     for link in slow:
@@ -127,7 +133,7 @@ def test_slow_senders_hold_no_place_that_others_need(site):
 
 
 def test_the_server_keeps_static_names_that_change_with_their_content(site):
-    port, _, _ = site
+    port, _ = site
     _, _, page = request(port, "GET", "/login")
     css = re.search(r"/static/app\.[0-9a-f]{12}\.css", page).group()
     status, headers, _ = request(port, "GET", css)

@@ -13,9 +13,9 @@ from flask import Flask, abort, current_app, flash, make_response, redirect, ren
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import LoginManager, current_user
-from peewee import InterfaceError, OperationalError
+from peewee import DataError, InterfaceError, OperationalError
 from playhouse.pool import MaxConnectionsExceeded
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 import assets
 from eras import in_words
@@ -73,8 +73,8 @@ class Form:
 
 
 def new_form(*names: str) -> Form:
-    """The form with what was typed into these fields."""
-    return Form({name: request.form.get(name, "") for name in names})
+    """The form with what was typed into these fields, without NULs: nobody types them, and PostgreSQL stores none."""
+    return Form({name: request.form.get(name, "").replace("\0", "") for name in names})
 
 
 TRIED = _(
@@ -202,6 +202,11 @@ def register(app: Flask, login: LoginManager) -> None:
         )
         headers = [(k, v) for k, v in error.get_headers() if k not in ("Content-Type", "Content-Length")]
         return page, code, headers
+
+    @app.errorhandler(DataError)
+    def no_such_text(_error: DataError) -> ResponseReturnValue:
+        """PostgreSQL was asked for an id with a NUL in it, which it can not hold: nobody has that."""
+        return explain(NotFound())
 
     @app.errorhandler(OperationalError)
     @app.errorhandler(InterfaceError)
