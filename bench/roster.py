@@ -1,4 +1,5 @@
-"""The import's figures: a million rows into an empty database, and once more unchanged, beside sqlite3's own import."""
+"""The import's figures: a million rows into an empty database, and once more unchanged, beside sqlite3's own import; the same
+on PostgreSQL beside \\copy."""
 
 from __future__ import annotations
 
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import roster_file
+from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
+FLASK = [sys.executable, "-m", "flask"]
 CONTROL = "CREATE TABLE r (" + ", ".join(f"c{i}" for i in range(21)) + "); CREATE INDEX x ON r (c1, c2, c3, c4)"
 
 
@@ -77,6 +80,27 @@ def _resident(pid: int) -> int:
     return total + sum(_resident(int(child)) for child in children)
 
 
+def on_server(source: Path, env: dict[str, str], letters: Path) -> None:
+    """The same on a PostgreSQL of the measurement's own, as it comes, beside psql's \\copy into one indexed table."""
+    if not postgres.programs():
+        print("PostgreSQL: not measured, its programs are not here")
+        return
+    with postgres.Cluster(options="") as cluster:
+        columns = ", ".join(f"c{i} text" for i in range(21))
+        made = f"CREATE TABLE r ({columns}); CREATE INDEX x ON r (c1, c2, c3, c4)"
+        measure(["psql", cluster.url(), "-q", "-c", made], env)
+        copy = f"\\copy r FROM '{source}' WITH (FORMAT csv, HEADER)"
+        control = measure(["psql", cluster.url(), "-q", "-c", copy], env)
+        measure(["psql", cluster.url(), "-q", "-c", "DROP TABLE r"], env)
+        env = env | {"KAKUNIN_DATABASE_URL": cluster.url()}
+        measure([*FLASK, "db", "upgrade"], env)
+        first = measure([*FLASK, "roster", "import", str(source), "--credentials", str(letters)], env)
+        again = measure([*FLASK, "roster", "import", str(source)], env)
+    print(f"PostgreSQL, \\copy of them into one indexed table: {control.seconds:.1f} s")
+    for name, run in (("into an empty database, with letters", first), ("the same file again", again)):
+        print(f"{name}: {run.seconds:.1f} s, ratio {run.seconds / control.seconds:.1f}, {run.memory / 1e6:.0f} MB")
+
+
 def main(rows: int = 1_000_000) -> None:
     folder = Path(tempfile.mkdtemp(prefix="kakunin-bench-"))
     try:
@@ -87,23 +111,23 @@ def main(rows: int = 1_000_000) -> None:
             "KAKUNIN_DATABASE_URL": f"sqlite:///{folder}/kakunin.db",
             "KAKUNIN_INSURERS": json.dumps({"06139463": {"name": "見本健康保険組合"}}),
         }
-        flask = [sys.executable, "-m", "flask"]
-        measure([*flask, "db", "upgrade"], env)
+        measure([*FLASK, "db", "upgrade"], env)
         plain = ["sqlite3", str(folder / "plain.db"), CONTROL, ".mode csv", f".import --skip 1 {source} r"]
         control = measure(plain, env)
         (folder / "plain.db").unlink()
         first = measure(
-            [*flask, "roster", "import", str(source), "--credentials", str(folder / "letters.csv")],
+            [*FLASK, "roster", "import", str(source), "--credentials", str(folder / "letters.csv")],
             env,
             folder / "kakunin.db",
         )
-        again = measure([*flask, "roster", "import", str(source)], env, folder / "kakunin.db")
+        again = measure([*FLASK, "roster", "import", str(source)], env, folder / "kakunin.db")
         print(f"sqlite3 .import of {rows:,} rows into one indexed table: {control.seconds:.1f} s")
         for name, run in (("into an empty database, with letters", first), ("the same file again", again)):
             ratio, memory = run.seconds / control.seconds, run.memory / 1e6
             print(f"{name}: {run.seconds:.1f} s, ratio {ratio:.1f} (target 3), {memory:.0f} MB (target 300)")
             print(f"  another writer waited {run.waited:.1f} s at most (target 10)")
             print(f"  {run.said}")
+        on_server(source, env, folder / "letters-server.csv")
     finally:
         shutil.rmtree(folder)
 
