@@ -42,6 +42,7 @@ SETTINGS = {
     "AUDIT_DAYS": Setting(int, 1095, "days that the audit trail, past sessions and displays are kept"),
     "INSECURE_COOKIES": Setting(int, 0, "1: plain http, for demos and tests only"),
     "PROXIES": Setting(int, 0, "how many reverse proxies in front to believe"),
+    "LOG_REQUESTS": Setting(int, 0, "1: one JSON line a request on stderr, ticks excepted, without personal data"),
 }
 INSURER_TEXTS = ("name", "address", "phone", "hours", "paper_url", "staff_note")
 
