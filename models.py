@@ -321,6 +321,18 @@ class RosterImport(Table):
     ended = IntegerField()
     unchanged = IntegerField()
 
+    @classmethod
+    def age(cls, now: float) -> float | None:
+        """Seconds since the last one; None before the first."""
+        last = cls.select(cls.at).order_by(cls.id.desc()).first()
+        return None if last is None else now - last.at
+
+    @classmethod
+    def is_old(cls, now: float, days: int) -> bool:
+        """Whether the last one is more than so many days ago, or none came yet. Never with 0 days."""
+        age = cls.age(now)
+        return days > 0 and (age is None or age > days * 86400)
+
 
 TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
 

@@ -40,6 +40,7 @@ SETTINGS = {
     "GUARDIAN_AGE": Setting(int, 18, "years under which the subscriber shows a dependent's certificate; 0: never"),
     "TRUST_DAYS": Setting(int, 30, "days a phone is trusted; 0 forbids it"),
     "AUDIT_DAYS": Setting(int, 1095, "days that the audit trail, past sessions and displays are kept"),
+    "ROSTER_DAYS": Setting(int, 35, "days after the last import from which the log warns that the roster is old; 0: never"),
     "INSECURE_COOKIES": Setting(int, 0, "1: plain http, for demos and tests only"),
     "PROXIES": Setting(int, 0, "how many reverse proxies in front to believe"),
     "LOG_REQUESTS": Setting(int, 0, "1: one JSON line a request on stderr, ticks excepted, without personal data"),

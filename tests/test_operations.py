@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import front
+import models
 from tests.conftest import NAO
 from tests.phone import Phone
 
@@ -134,3 +135,40 @@ def test_an_exception_in_the_log_bears_the_id_of_its_answer(app, monkeypatch, ca
     answer = Phone(app).get("/login").response
     assert answer.status_code == 500
     assert f"Exception in login.login [GET], request {answer.headers['X-Request-ID']}" in caplog.text
+
+
+@pytest.fixture
+def roster_days_ago(time):
+    """Sets the age of the last import."""
+    return lambda days, seconds=0: models.RosterImport.update(at=int(time()) - days * 86400 - seconds).execute()
+
+
+@pytest.mark.parametrize(("seconds", "days", "old"), [(0, 35, False), (1, 35, True), (1, 36, False), (1, 0, False)])
+def test_a_roster_is_old_once_more_than_the_days_of_the_setting_passed(
+    app, roster_days_ago, time, caplog, seconds, days, old
+):
+    roster_days_ago(35, seconds)
+    post = app.extensions["kakunin"].mailer
+    post.config["ROSTER_DAYS"] = days
+    post._tidy()
+    assert ("flask roster import" in caplog.text) == old
+
+
+def test_an_old_roster_is_told_at_the_start_and_then_once_a_day_until_the_next_import(app, roster_days_ago, time, caplog):
+    post, told = app.extensions["kakunin"].mailer, []
+    roster_days_ago(36)
+    for _ in range(49):
+        post._tidy()
+        told.append(caplog.text.count("flask roster import"))
+        time.pass_(3600)
+    assert (told[0], told[23], told[24], told[47], told[48]) == (1, 1, 2, 2, 3)
+    models.RosterImport.create(at=int(time()), added=0, changed=0, ended=0, unchanged=7)
+    time.pass_(86400)
+    post._tidy()
+    assert caplog.text.count("flask roster import") == 3
+
+
+def test_before_the_first_import_the_roster_is_old(app, time):
+    models.RosterImport.delete().execute()
+    assert models.RosterImport.age(time()) is None
+    assert models.RosterImport.is_old(time(), 35)
