@@ -15,6 +15,7 @@ from typing import Any
 from peewee import (
     BigIntegerField,
     BooleanField,
+    Case,
     CharField,
     DatabaseProxy,
     DateField,
@@ -248,6 +249,13 @@ class Session(Table):
         """Whether this login still counts: not ended, seen within the idle time, begun within 12 hours."""
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
         return self.ended_at is None and now < self.seen_at + idle + SEEN_EVERY and now < self.created_at + SESSION_LIFE
+
+    @classmethod
+    def runs(cls, now: float) -> Any:
+        """runs_at as a clause of a query."""
+        idle = Case(None, [(cls.trusted, SESSION_IDLE_TRUSTED)], SESSION_IDLE)
+        seen = cls.seen_at + idle + SEEN_EVERY > int(now)
+        return cls.ended_at.is_null() & seen & (cls.created_at > int(now) - SESSION_LIFE)
 
 
 class Challenge(Table):

@@ -116,8 +116,12 @@ def check_serving(config: dict[str, Any]) -> None:
 def check_schema() -> None:
     """Refuse to serve on an older schema. A database that does not answer is no reason: the pages say so until it does."""
     with contextlib.suppress(OperationalError), database.connection_context():
-        if any(step.applied is None for step in Runner(database.obj, str(ROOT / "migrations")).status()):
+        if not schema_up_to_date():
             raise BadSetting("The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again.")
+
+
+def schema_up_to_date() -> bool:
+    return all(step.applied is not None for step in Runner(database.obj, str(ROOT / "migrations")).status())
 
 
 def server_options(cores: int) -> dict[str, int]:

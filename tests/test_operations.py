@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
+import os
+import smtplib
+import sqlite3
+import stat
 import threading
 
 import pytest
 
 import front
 import models
-from tests.conftest import NAO
+from tests.conftest import NAO, PASSWORD, ROOT
 from tests.phone import Phone
+from tests.test_mailer import Broken
 
 
 @pytest.fixture
@@ -172,3 +180,246 @@ def test_before_the_first_import_the_roster_is_old(app, time):
     models.RosterImport.delete().execute()
     assert models.RosterImport.age(time()) is None
     assert models.RosterImport.is_old(time(), 35)
+
+
+@pytest.fixture
+def stats(app, time, monkeypatch):
+    """stats() is what the operator's monitor reads."""
+    monkeypatch.setattr("commands.operations.moment", time)
+
+    def ask():
+        done = app.test_cli_runner().invoke(args=["stats", "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    return ask
+
+
+QUIET = {
+    "at": "2026-11-23T14:05:33+09:00",
+    "logins_last_hour": 0,
+    "logins_last_day": 0,
+    "codes_sent_last_hour": 0,
+    "codes_sent_last_day": 0,
+    "codes_failed_last_hour": 0,
+    "codes_failed_last_day": 0,
+    "mails_waiting": 0,
+    "oldest_mail_seconds": 0,
+    "displays_live": 0,
+    "sessions": 0,
+    "members_web": 0,
+    "members_paper": 0,
+    "members_none": 0,
+    "roster_age_hours": None,
+    "roster_too_old": True,
+    "schema_up_to_date": True,
+}
+
+
+def test_an_empty_database_has_every_figure_and_docs_name_each(app, stats):
+    for table in (models.Member, models.RosterImport):
+        table.delete().execute()
+    assert stats() == QUIET
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    assert [name for name in QUIET if f"`{name}`" not in page] == []
+
+
+def test_logins_codes_displays_and_sessions_are_counted_while_they_last(stats, enroll, time):
+    phone = enroll(NAO)
+    phone.get(phone.page.link("/certificates/"))
+    seen = (
+        "logins_last_hour",
+        "logins_last_day",
+        "codes_sent_last_hour",
+        "codes_sent_last_day",
+        "sessions",
+        "displays_live",
+    )
+
+    def figures():
+        return [stats()[name] for name in seen]
+
+    assert figures() == [1, 1, 1, 1, 1, 1]
+    time.pass_(models.DISPLAY_LIFE - 1)
+    assert figures()[-2:] == [1, 1]
+    time.pass_(1)
+    assert figures()[-2:] == [1, 0]
+    time.pass_(3600 - models.DISPLAY_LIFE - 1)
+    assert figures() == [1, 1, 1, 1, 0, 0]
+    time.pass_(1)
+    assert figures() == [0, 1, 0, 1, 0, 0]
+    time.pass_(82800)
+    assert figures() == [0] * 6
+
+
+def test_a_display_is_live_no_longer_once_its_session_ended(stats, enroll):
+    phone = enroll(NAO)
+    phone.get(phone.page.link("/certificates/"))
+    phone.get("/")
+    phone.send("logout")
+    found = stats()
+    assert (found["logins_last_hour"], found["sessions"], found["displays_live"]) == (1, 0, 0)
+
+
+def test_a_code_that_waits_or_failed_is_seen(app, stats, letters, enroll, time, monkeypatch):
+    post = app.extensions["kakunin"].mailer
+    enroll(NAO).send("logout")
+    monkeypatch.setattr(post, "ring", lambda: None)
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    time.pass_(7)
+    assert (stats()["mails_waiting"], stats()["oldest_mail_seconds"]) == (1, 7)
+    post.drain(Broken(smtplib.SMTPRecipientsRefused({"x@example.jp": (550, b"no such user")})))
+    found = stats()
+    assert (found["mails_waiting"], found["oldest_mail_seconds"], found["codes_failed_last_hour"]) == (0, 0, 1)
+    assert found["codes_sent_last_hour"] == 1  # of first use
+
+
+def test_a_withheld_person_and_who_is_not_covered_are_in_no_count(stats, time):
+    before = stats()
+    assert min(before[f"members_{kind}"] for kind in ("web", "paper", "none")) > 0
+    models.Member.update(withheld=True).where(models.Member.name == NAO).execute()
+    hidden = stats()
+    models.Member.delete().where(models.Member.name == NAO).execute()
+    assert hidden == stats() == before | {"members_web": before["members_web"] - 1}
+    models.Member.update(lost_on=models.today(time()), withheld=False).execute()
+    assert sum(value for name, value in stats().items() if name.startswith("members_")) == 0
+
+
+def test_the_roster_s_age_is_told_in_hours(stats, roster_days_ago):
+    roster_days_ago(35, 3599)
+    assert (stats()["roster_age_hours"], stats()["roster_too_old"]) == (840, True)
+
+
+def test_an_older_schema_is_told(stats):
+    models.database.execute_sql("DELETE FROM schema_migration")
+    assert stats()["schema_up_to_date"] is False
+
+
+def test_without_json_the_same_figures_are_lines_to_read(app, stats):
+    lines = app.test_cli_runner().invoke(args=["stats"]).stdout.splitlines()
+    assert [line.split(":")[0].replace(" ", "_") for line in lines] == list(QUIET)
+    assert "schema up to date: true" in lines
+
+
+def test_the_clause_and_the_method_agree_on_which_sessions_run(app, enroll, time):
+    enroll(NAO)
+    account, now = models.Session.get().account_id, int(time())
+    idle, trusted, life = models.SESSION_IDLE + models.SEEN_EVERY, models.SESSION_IDLE_TRUSTED, models.SESSION_LIFE
+    moments = [now - length + step for length in (idle, trusted, life) for step in (-1, 0, 1)]
+    for number, (begun, seen, trust, ended) in enumerate(itertools.product(moments, moments, (True, False), (None, now))):
+        values = {"created_at": begun, "seen_at": seen, "trusted": trust, "ended_at": ended}
+        models.Session.create(id=f"s{number}", account=account, **values)
+    for moment in (now, now + 0.9):
+        by_clause = {session.id for session in models.Session.select().where(models.Session.runs(moment))}
+        assert by_clause == {session.id for session in models.Session.select() if session.runs_at(moment)}
+        assert len(by_clause) > 1
+
+
+def test_only_members_are_counted_without_an_index(app, stats, time, monkeypatch):
+    asked = []
+    execute = models.database.obj.execute_sql
+    monkeypatch.setattr(
+        models.database.obj, "execute_sql", lambda sql, *rest: asked.append((sql, *rest)) or execute(sql, *rest)
+    )
+    stats()
+    scanned = []
+    for sql, *values in asked:
+        if sql.startswith("SELECT") and "schema_migration" not in sql and "sqlite_master" not in sql:
+            plan = execute(f"EXPLAIN QUERY PLAN {sql}", *values).fetchall()
+            scanned += [sql for step in plan if step[3].startswith("SCAN") and "roster_import" not in sql]
+    assert len(scanned) == 1, scanned
+    assert 'FROM "member"' in scanned[0]
+
+
+@pytest.fixture
+def back_up(app, tmp_path):
+    """back_up(name) runs flask db backup and gives its result and the file."""
+
+    def run(name: str = "copy.db"):
+        return app.test_cli_runner().invoke(args=["db", "backup", str(tmp_path / name)]), tmp_path / name
+
+    return run
+
+
+def test_a_backup_made_while_others_write_holds_all_that_was_there_and_the_program_starts_on_it(
+    app, back_up, enroll, letters, mails, time, monkeypatch, tmp_path
+):
+    enroll(NAO)
+    database, over, wrote = tmp_path / "kakunin.db", threading.Event(), threading.Event()
+
+    def write():
+        with contextlib.closing(sqlite3.connect(database, timeout=15, isolation_level=None)) as other:
+            for number in itertools.count():
+                other.execute("INSERT INTO audit (at, action, detail) VALUES (?, 'written', '')", (number,))
+                wrote.set()
+                if over.is_set():
+                    return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert wrote.wait(5)
+    before = {table: set(table.select().tuples()) for table in models.TABLES}
+    done, copy = back_up()
+    over.set()
+    writer.join()
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{copy}: {copy.stat().st_size:,} bytes, checked.\n"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.db"]
+    models.database.close_all()
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"sqlite:///{copy}")
+    from app import create_app
+
+    again = create_app(now=time)
+    kept = {table: set(table.select().tuples()) for table in models.TABLES}
+    assert [table for table in models.TABLES if not before[table] <= kept[table]] == []
+    written = [at for (at,) in models.Audit.select(models.Audit.at).where(models.Audit.action == "written").tuples()]
+    assert written == list(range(len(written)))
+    post = again.extensions["kakunin"].mailer
+    monkeypatch.setattr(post, "ring", lambda: post.drain(mails))
+    phone = Phone(again)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    phone.send(code=mails.code)
+    assert phone.get(phone.page.link("/certificates/")).clock
+
+
+def test_a_backup_replaces_nothing(app, back_up, tmp_path):
+    for name in ("copy.db", "copy.db.part"):
+        (tmp_path / name).write_text("kept")
+        done, copy = back_up()
+        assert done.exit_code == 1
+        assert f"{tmp_path / name} is there already" in done.stderr
+        assert (tmp_path / name).read_text() == "kept"
+        (tmp_path / name).unlink()
+        assert not copy.exists()
+
+
+@pytest.mark.parametrize("damage", ["the disk is full", "the copy is broken", "there is no such folder"])
+def test_a_backup_that_fails_leaves_nothing_and_says_so(back_up, tmp_path, monkeypatch, damage):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def broken(handle):
+        os.pwrite(handle, b"\xff" * 8192, 8192)
+
+    if damage != "there is no such folder":
+        monkeypatch.setattr("commands.operations.os.fsync", full if damage == "the disk is full" else broken)
+    here = sorted(path.name for path in tmp_path.iterdir() if "-" not in path.name)
+    done, copy = back_up("nowhere/copy.db" if damage == "there is no such folder" else "copy.db")
+    assert done.exit_code == 1
+    assert "No backup was made" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if "-" not in path.name) == here
+    assert not copy.exists()
+
+
+def test_for_postgresql_the_command_is_named_without_the_password(app, monkeypatch, tmp_path):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", "postgresql://kakunin:geheim@127.0.0.1:1/kakunin")
+    done = create_app().test_cli_runner().invoke(args=["db", "backup", str(tmp_path / "a b.dump")])
+    assert done.exit_code == 1
+    assert f"pg_dump --format=custom --file='{tmp_path}/a b.dump' \"$KAKUNIN_DATABASE_URL\"" in done.stderr
+    assert "geheim" not in done.output + done.stderr
