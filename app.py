@@ -23,7 +23,7 @@ import settings
 import views
 from clock import Clock, session_reader
 from codes import Keys
-from front import Admission, Bodies, Headers, Hosts, Wsgi, own_addresses
+from front import REQUEST_ID, Admission, Bodies, Headers, Hosts, Requests, Wsgi, own_addresses
 from mailer import Mailer
 
 
@@ -41,7 +41,8 @@ class Program(Flask):
     """Flask, with a log that holds no address: a reset link is one."""
 
     def log_exception(self, exc_info: Any) -> None:
-        self.logger.error("Exception in %s [%s]", request.endpoint, request.method, exc_info=exc_info)
+        own = request.environ.get(REQUEST_ID, "-")
+        self.logger.error("Exception in %s [%s], request %s", request.endpoint, request.method, own, exc_info=exc_info)
 
 
 def create_app(now: Callable[[], float] = time.time) -> Flask:
@@ -77,8 +78,9 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     static.FOREVER = 365 * 24 * 60 * 60
     static.add_files(str(assets.BUILT), "static/")
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
+    headers = Headers(Hosts(static, _hosts(app)), secure=secure)
     clock = Clock(
-        Headers(Hosts(static, _hosts(app)), secure=secure),
+        Requests(headers, log=bool(app.config["LOG_REQUESTS"]), proxied=bool(app.config["PROXIES"]), now=now),
         keys,
         app.config["SESSION_COOKIE_NAME"],
         session_reader(serializer, models.SESSION_LIFE),

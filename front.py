@@ -1,17 +1,27 @@
-"""What stands before Flask for every request: the Host check, the security headers, and how many are admitted at once."""
+"""What stands before Flask for every request but the tick: a number and a line in the log, the Host check, the security
+headers, and how many are admitted at once."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
+import json
+import re
+import secrets
 import socket
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from flask import has_request_context, request
+
 from clock import CSP
+from models import JST
 
 Wsgi = Callable[..., Iterable[bytes]]
 
@@ -28,6 +38,57 @@ HEADERS = [
 BUSY = "ただいま混み合っています。数秒待って、もう一度お試しください。"
 HEAD_MOST = 16 * 1024
 HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
+REQUEST_ID = "kakunin.request_id"
+"""Where the environ holds the request's id."""
+
+
+class Requests:
+    """Gives each request an id, returned as X-Request-ID, and where `log` is set writes one JSON line about it on stderr.
+
+    The id is the reverse proxy's own where `proxied` says that there is one, else made here. A line names the endpoint, never
+    the path, and nothing of what a client sent: paths hold certificates' ids and reset links. Ticks do not come this way.
+    """
+
+    def __init__(self, app: Wsgi, *, log: bool, proxied: bool, now: Callable[[], float] = time.time) -> None:
+        self.app, self.log, self.proxied, self.now = app, log, proxied, now
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        given = environ.get("HTTP_X_REQUEST_ID", "") if self.proxied else ""
+        own = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else secrets.token_hex(8)
+        environ[REQUEST_ID] = own
+        begun, at = time.perf_counter(), self.now()
+        status, size, endpoint = 500, 0, "none"
+
+        def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal status, size, endpoint
+            status, endpoint = int(line[:3]), _endpoint(environ)
+            size = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+            return start_response(line, [*headers, ("X-Request-ID", own)], exc_info)
+
+        try:
+            return self.app(environ, start)
+        finally:
+            if self.log:
+                method = environ["REQUEST_METHOD"]
+                line = {
+                    "time": dt.datetime.fromtimestamp(at, JST).isoformat(timespec="milliseconds"),
+                    "method": method if method in METHODS else "OTHER",
+                    "endpoint": endpoint,
+                    "status": status,
+                    "ms": round((time.perf_counter() - begun) * 1000, 1),
+                    "bytes": 0 if method == "HEAD" else size,
+                    "request_id": own,
+                }
+                with contextlib.suppress(OSError):  # a log that cannot be written stops no certificate
+                    sys.stderr.write(json.dumps(line) + "\n")
+
+
+def _endpoint(environ: dict[str, Any]) -> str:
+    """Flask's name of the view, or who answered in front of it."""
+    if "kakunin.front" in environ:
+        return environ["kakunin.front"]
+    return (request.endpoint or "none") if has_request_context() else "static"
 
 
 class Headers:
@@ -59,10 +120,10 @@ class Hosts:
             except ValueError:
                 host = None
             if host not in self.hosts:
-                return plain(start_response, "400 Bad Request", "このアドレスでは表示できません。")
+                return refuse(environ, "front.hosts", start_response, "400 Bad Request", "このアドレスでは表示できません。")
         if len(environ.get("HTTP_COOKIE", "")) + len(environ.get("QUERY_STRING", "")) > HEAD_MOST:
             sentence = "ブラウザから送られた情報が長すぎます。ブラウザのCookieを消してから、もう一度お試しください。"
-            return plain(start_response, "431 Request Header Fields Too Large", sentence)
+            return refuse(environ, "front.hosts", start_response, "431 Request Header Fields Too Large", sentence)
         return self.app(environ, start_response)
 
 
@@ -75,7 +136,7 @@ class Admission:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not self.free.acquire(blocking=False):
-            return plain(start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
+            return refuse(environ, "front.admission", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
         try:
             return self.app(environ, start_response)
         finally:
@@ -100,15 +161,19 @@ class Bodies:
             return self.app(environ, start_response)
         length = environ.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()) or int(length) > self.longest:
-            return plain(
-                start_response, "413 Content Too Large", "送られた内容が長すぎます。短くして、もう一度お試しください。"
+            return refuse(
+                environ,
+                "front.bodies",
+                start_response,
+                "413 Content Too Large",
+                "送られた内容が長すぎます。短くして、もう一度お試しください。",
             )
         address = environ.get("REMOTE_ADDR", "")
         with self.lock:
             full = self.reading.total() >= self.most or self.reading[address] >= self.most // 2
             self.reading[address] += not full
         if full:
-            return plain(start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
+            return refuse(environ, "front.bodies", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
         try:
             body = environ["wsgi.input"].read(int(length)) if int(length) else b""
         finally:
@@ -118,6 +183,12 @@ class Bodies:
         environ["wsgi.input"] = io.BytesIO(body)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return self.app(environ, start_response)
+
+
+def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
+    """plain(), under the name that the log gives to who refused."""
+    environ["kakunin.front"] = name
+    return plain(*answer)
 
 
 def plain(

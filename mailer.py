@@ -27,7 +27,7 @@ from peewee import PeeweeException
 
 import accounts
 from codes import CODE_LIFE
-from models import Account, Challenge, Mail, Member, database
+from models import Account, Challenge, Mail, Member, RosterImport, database
 
 WORKERS = 16
 TIMEOUT = 20
@@ -110,7 +110,7 @@ class Mailer:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._started = False
-        self._tidy_at = 0.0
+        self._tidy_at = self._tell_at = 0.0
 
     def ring(self) -> None:
         """Say that there is something to send. The threads start with the first call."""
@@ -137,10 +137,18 @@ class Mailer:
                 transport.close()
 
     def _tidy(self) -> None:
-        """Once an hour, whichever thread comes first: delete what is over."""
+        """Once an hour, whichever thread comes first: delete what is over. Once a day: say that the roster is old."""
         if self.now() >= self._tidy_at:
             self._tidy_at = self.now() + 3600
             accounts.sweep(self.now(), self.config["AUDIT_DAYS"])
+        if self.now() >= self._tell_at:
+            self._tell_at = self.now() + 86400
+            if RosterImport.is_old(self.now(), days := self.config["ROSTER_DAYS"]):
+                log.warning(
+                    "No roster was imported in the last %d days (KAKUNIN_ROSTER_DAYS): who left is still shown. "
+                    "Import the present one with flask roster import.",
+                    days,
+                )
 
     def drain(self, transport: Transport) -> None:
         """Send everything that is due."""

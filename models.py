@@ -15,6 +15,7 @@ from typing import Any
 from peewee import (
     BigIntegerField,
     BooleanField,
+    Case,
     CharField,
     DatabaseProxy,
     DateField,
@@ -251,6 +252,13 @@ class Session(Table):
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
         return self.ended_at is None and now < self.seen_at + idle + SEEN_EVERY and now < self.created_at + SESSION_LIFE
 
+    @classmethod
+    def runs(cls, now: float) -> Any:
+        """runs_at as a clause of a query."""
+        idle = Case(None, [(cls.trusted, SESSION_IDLE_TRUSTED)], SESSION_IDLE)
+        seen = cls.seen_at + idle + SEEN_EVERY > int(now)
+        return cls.ended_at.is_null() & seen & (cls.created_at > int(now) - SESSION_LIFE)
+
 
 class Challenge(Table):
     """A one-time code on its way: what it proves, and what to do once it is proven. The code itself is not stored."""
@@ -322,6 +330,18 @@ class RosterImport(Table):
     changed = IntegerField()
     ended = IntegerField()
     unchanged = IntegerField()
+
+    @classmethod
+    def age(cls, now: float) -> float | None:
+        """Seconds since the last one; None before the first."""
+        last = cls.select(cls.at).order_by(cls.id.desc()).first()
+        return None if last is None else now - last.at
+
+    @classmethod
+    def is_old(cls, now: float, days: int) -> bool:
+        """Whether the last one is more than so many days ago, or none came yet. Never with 0 days."""
+        age = cls.age(now)
+        return days > 0 and (age is None or age > days * 86400)
 
 
 TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)

@@ -40,8 +40,10 @@ SETTINGS = {
     "GUARDIAN_AGE": Setting(int, 18, "years under which the subscriber shows a dependent's certificate; 0: never"),
     "TRUST_DAYS": Setting(int, 30, "days a phone is trusted; 0 forbids it"),
     "AUDIT_DAYS": Setting(int, 1095, "days that the audit trail, past sessions and displays are kept"),
+    "ROSTER_DAYS": Setting(int, 35, "days after the last import from which the log warns that the roster is old; 0: never"),
     "INSECURE_COOKIES": Setting(int, 0, "1: plain http, for demos and tests only"),
     "PROXIES": Setting(int, 0, "how many reverse proxies in front to believe"),
+    "LOG_REQUESTS": Setting(int, 0, "1: one JSON line a request on stderr, ticks excepted, without personal data"),
 }
 INSURER_TEXTS = ("name", "address", "phone", "hours", "paper_url", "staff_note")
 
@@ -114,8 +116,12 @@ def check_serving(config: dict[str, Any]) -> None:
 def check_schema() -> None:
     """Refuse to serve on an older schema. A database that does not answer is no reason: the pages say so until it does."""
     with contextlib.suppress(OperationalError), database.connection_context():
-        if any(step.applied is None for step in Runner(database.obj, str(ROOT / "migrations")).status()):
+        if not schema_up_to_date():
             raise BadSetting("The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again.")
+
+
+def schema_up_to_date() -> bool:
+    return all(step.applied is not None for step in Runner(database.obj, str(ROOT / "migrations")).status())
 
 
 def server_options(cores: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""flask db | roster | members | audit | mail | serve | demo: what the operator and the clerk type."""
+"""flask db | roster | members | audit | mail | stats | serve | demo: what the operator and the clerk type."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import accounts
 import imports
 import models
 from codes import Keys
+from commands.operations import backup, stats
 from commands.people import audit, members
 from commands.server import demo, serve
 from commands.terminal import Failed, keys, moment, store
@@ -38,11 +39,12 @@ TEMPLATE_ROWS = (
 
 
 def register(app: Flask) -> None:
-    for command in (db, roster, members, audit, mail, serve, demo):
+    for command in (db, roster, members, audit, mail, stats, serve, demo):
         app.cli.add_command(command)
 
 
-db = AppGroup("db", help="The database's schema.")
+db = AppGroup("db", help="The database: its schema, and a copy of it.")
+db.add_command(backup)
 
 
 @db.command()

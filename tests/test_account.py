@@ -190,9 +190,12 @@ def test_the_database_file_is_its_owners_alone(tmp_path):
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails, log_in, caplog, monkeypatch):
+def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails, log_in, caplog, capsys, monkeypatch):
     from tests.test_mailer import Broken
 
+    monkeypatch.setattr(app.extensions["kakunin"].clock.app, "log", True)
+    certificate = nao.get("/").link("/certificates/")
+    clock = nao.get(certificate).clock["hx-get"]
     log_in(NAO)
     stranger = Phone(app)
     stranger.get("/login")
@@ -202,10 +205,15 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails
     monkeypatch.setattr(post, "ring", lambda: post.drain(Broken(ConnectionRefusedError("nao@example.jp"))))
     nao.post("/login")
     ask(app, letters[NAO][0], "nao@example.jp")
+    nao.get(mails.link.removeprefix("http://localhost"))
+    nao.get(f"{clock}x")  # a tick that is refused
     monkeypatch.setattr("views.home.today", lambda _: 1 / 0)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
     assert nao.get("/").status == 500
-    trail = str(list(models.Audit.select().dicts())) + caplog.text
+    lines = capsys.readouterr().err
+    trail = str(list(models.Audit.select().dicts())) + caplog.text + lines
+    for endpoint in ("login.login", "certificate.show", "certificate.clock", "password.reset", "home.home"):
+        assert f'"endpoint": "{endpoint}"' in lines
     assert "login.failed" in trail
     assert "ZeroDivisionError" in trail
     assert "not sent" in trail
@@ -216,6 +224,10 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails
         "a wrong password",
         "nao@example.jp",
         "佐倉",
+        "203.0.113.7",
+        certificate.rpartition("/")[2],
+        clock.rpartition("/")[2],
+        next(cookie.value for cookie in nao.client._cookies.values() if "session" in cookie.key),
     ):
         assert secret not in trail
     assert mails.link.rpartition("/")[2] not in trail

@@ -1,0 +1,425 @@
+"""What the operator sees: a line for each request, how old the roster is, figures, and backups."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import smtplib
+import sqlite3
+import stat
+import threading
+
+import pytest
+
+import front
+import models
+from tests.conftest import NAO, PASSWORD, ROOT
+from tests.phone import Phone
+from tests.test_mailer import Broken
+
+
+@pytest.fixture
+def lines(app, monkeypatch, capsys):
+    """lines() gives what was logged of requests since it was asked last."""
+    monkeypatch.setattr(app.extensions["kakunin"].clock.app, "log", True)
+    return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+
+
+def test_each_request_is_one_line_with_an_id_that_its_answer_carries(app, lines):
+    answer = app.test_client().get("/login")
+    (line,) = lines()
+    assert line.pop("ms") > 0
+    assert line == {
+        "time": "2026-11-23T14:05:33.000+09:00",
+        "method": "GET",
+        "endpoint": "login.login",
+        "status": 200,
+        "bytes": len(answer.data),
+        "request_id": answer.headers["X-Request-ID"],
+    }
+
+
+def test_without_the_setting_nothing_is_logged_but_answers_carry_an_id(app, capsys):
+    assert len(app.test_client().get("/login").headers["X-Request-ID"]) == 16
+    assert capsys.readouterr().err == ""
+
+
+def test_the_setting_turns_the_lines_on(app, monkeypatch, capsys):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_LOG_REQUESTS", "1")
+    create_app().test_client().get("/healthz")
+    assert json.loads(capsys.readouterr().err)["endpoint"] == "home.healthz"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "status", "endpoint"),
+    [
+        ("/login", {"headers": {"Host": "evil.example"}}, 400, "front.hosts"),
+        ("/login", {"headers": {"Cookie": "session=" + "x" * 20_000}}, 431, "front.hosts"),
+        ("/login", {"method": "POST", "data": "x" * 100_000}, 413, "front.bodies"),
+        ("/login", {"method": "SECRET"}, 403, "none"),
+        ("/nothing/佐倉?x=佐倉", {}, 404, "none"),
+        ("/", {}, 303, "home.home"),
+        ("/healthz", {"method": "HEAD"}, 200, "home.healthz"),
+    ],
+)
+def test_refusals_are_logged_wherever_they_are_made_and_never_by_their_path(app, lines, path, options, status, endpoint):
+    app.test_client(use_cookies=False).open(path, **options)
+    (line,) = lines()
+    assert (line["status"], line["endpoint"]) == (status, endpoint)
+    assert line["method"] in ("GET", "HEAD", "POST", "OTHER")
+    assert (line["bytes"] == 0) == (line["method"] == "HEAD")
+
+
+def test_static_files_are_logged_with_their_size(app, lines):
+    page = Phone(app).get("/login")
+    (css,) = [part for part in page.html.split('"') if part.startswith("/static/app.") and part.endswith(".css")]
+    answer = app.test_client().get(css)
+    line = lines()[-1]
+    assert (line["endpoint"], line["bytes"]) == ("static", len(answer.data))
+    answer.close()
+
+
+def test_who_is_not_admitted_is_logged_too(app, lines):
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(environ, start_response):
+        entered.set()
+        leave.wait(5)
+        return front.plain(start_response, "200 OK", "")
+
+    door = front.Requests(front.Admission(slow, 1), log=True, proxied=False)
+    ask = {"REQUEST_METHOD": "GET"}
+    first = threading.Thread(target=door, args=(dict(ask), lambda *_: None))
+    first.start()
+    assert entered.wait(5)
+    door(dict(ask), lambda *_: None)
+    (line,) = lines()
+    leave.set()
+    first.join()
+    assert (line["status"], line["endpoint"]) == (503, "front.admission")
+
+
+def test_ticks_are_not_logged(lines, enroll):
+    phone = enroll(NAO)
+    phone.get(phone.page.link("/certificates/"))
+    clock = phone.page.clock["hx-get"]
+    lines()
+    for _ in range(3):
+        answer = phone.client.get(clock)
+        assert answer.status_code == 200
+        assert "X-Request-ID" not in answer.headers
+    assert lines() == []
+
+
+@pytest.mark.parametrize(
+    ("proxies", "given", "kept"),
+    [
+        ("1", "7f3a.B_c-9", True),
+        ("0", "7f3a.B_c-9", False),
+        ("1", "x" * 64, True),
+        ("1", "x" * 65, False),
+        ("1", "佐倉", False),
+        ("1", 'a"b', False),
+        ("1", "", False),
+    ],
+)
+def test_an_id_is_taken_from_a_proxy_alone_and_only_where_it_is_one(app, monkeypatch, proxies, given, kept):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_PROXIES", proxies)
+    answer = create_app().test_client().get("/healthz", environ_overrides={"HTTP_X_REQUEST_ID": given})
+    assert (answer.headers["X-Request-ID"] == given) == kept
+    assert answer.headers["X-Request-ID"]
+
+
+def test_an_exception_in_the_log_bears_the_id_of_its_answer(app, monkeypatch, caplog):
+    monkeypatch.setattr("views.login.render_template", lambda *_, **__: 1 / 0)
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
+    answer = Phone(app).get("/login").response
+    assert answer.status_code == 500
+    assert f"Exception in login.login [GET], request {answer.headers['X-Request-ID']}" in caplog.text
+
+
+@pytest.fixture
+def roster_days_ago(time):
+    """Sets the age of the last import."""
+    return lambda days, seconds=0: models.RosterImport.update(at=int(time()) - days * 86400 - seconds).execute()
+
+
+@pytest.mark.parametrize(("seconds", "days", "old"), [(0, 35, False), (1, 35, True), (1, 36, False), (1, 0, False)])
+def test_a_roster_is_old_once_more_than_the_days_of_the_setting_passed(
+    app, roster_days_ago, time, caplog, seconds, days, old
+):
+    roster_days_ago(35, seconds)
+    post = app.extensions["kakunin"].mailer
+    post.config["ROSTER_DAYS"] = days
+    post._tidy()
+    assert ("flask roster import" in caplog.text) == old
+
+
+def test_an_old_roster_is_told_at_the_start_and_then_once_a_day_until_the_next_import(app, roster_days_ago, time, caplog):
+    post, told = app.extensions["kakunin"].mailer, []
+    roster_days_ago(36)
+    for _ in range(49):
+        post._tidy()
+        told.append(caplog.text.count("flask roster import"))
+        time.pass_(3600)
+    assert (told[0], told[23], told[24], told[47], told[48]) == (1, 1, 2, 2, 3)
+    models.RosterImport.create(at=int(time()), added=0, changed=0, ended=0, unchanged=7)
+    time.pass_(86400)
+    post._tidy()
+    assert caplog.text.count("flask roster import") == 3
+
+
+def test_before_the_first_import_the_roster_is_old(app, time):
+    models.RosterImport.delete().execute()
+    assert models.RosterImport.age(time()) is None
+    assert models.RosterImport.is_old(time(), 35)
+
+
+@pytest.fixture
+def stats(app, time, monkeypatch):
+    """stats() is what the operator's monitor reads."""
+    monkeypatch.setattr("commands.operations.moment", time)
+
+    def ask():
+        done = app.test_cli_runner().invoke(args=["stats", "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    return ask
+
+
+QUIET = {
+    "at": "2026-11-23T14:05:33+09:00",
+    "logins_last_hour": 0,
+    "logins_last_day": 0,
+    "codes_sent_last_hour": 0,
+    "codes_sent_last_day": 0,
+    "codes_failed_last_hour": 0,
+    "codes_failed_last_day": 0,
+    "mails_waiting": 0,
+    "oldest_mail_seconds": 0,
+    "displays_live": 0,
+    "sessions": 0,
+    "members_web": 0,
+    "members_paper": 0,
+    "members_none": 0,
+    "roster_age_hours": None,
+    "roster_too_old": True,
+    "schema_up_to_date": True,
+}
+
+
+def test_an_empty_database_has_every_figure_and_docs_name_each(app, stats):
+    for table in (models.Member, models.RosterImport):
+        table.delete().execute()
+    assert stats() == QUIET
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    assert [name for name in QUIET if f"`{name}`" not in page] == []
+
+
+def test_logins_codes_displays_and_sessions_are_counted_while_they_last(stats, enroll, time):
+    phone = enroll(NAO)
+    phone.get(phone.page.link("/certificates/"))
+    seen = (
+        "logins_last_hour",
+        "logins_last_day",
+        "codes_sent_last_hour",
+        "codes_sent_last_day",
+        "sessions",
+        "displays_live",
+    )
+
+    def figures():
+        return [stats()[name] for name in seen]
+
+    assert figures() == [1, 1, 1, 1, 1, 1]
+    time.pass_(models.DISPLAY_LIFE - 1)
+    assert figures()[-2:] == [1, 1]
+    time.pass_(1)
+    assert figures()[-2:] == [1, 0]
+    time.pass_(3600 - models.DISPLAY_LIFE - 1)
+    assert figures() == [1, 1, 1, 1, 0, 0]
+    time.pass_(1)
+    assert figures() == [0, 1, 0, 1, 0, 0]
+    time.pass_(82800)
+    assert figures() == [0] * 6
+
+
+def test_a_display_is_live_no_longer_once_its_session_ended(stats, enroll):
+    phone = enroll(NAO)
+    phone.get(phone.page.link("/certificates/"))
+    phone.get("/")
+    phone.send("logout")
+    found = stats()
+    assert (found["logins_last_hour"], found["sessions"], found["displays_live"]) == (1, 0, 0)
+
+
+def test_a_code_that_waits_or_failed_is_seen(app, stats, letters, enroll, time, monkeypatch):
+    post = app.extensions["kakunin"].mailer
+    enroll(NAO).send("logout")
+    monkeypatch.setattr(post, "ring", lambda: None)
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    time.pass_(7)
+    assert (stats()["mails_waiting"], stats()["oldest_mail_seconds"]) == (1, 7)
+    post.drain(Broken(smtplib.SMTPRecipientsRefused({"x@example.jp": (550, b"no such user")})))
+    found = stats()
+    assert (found["mails_waiting"], found["oldest_mail_seconds"], found["codes_failed_last_hour"]) == (0, 0, 1)
+    assert found["codes_sent_last_hour"] == 1  # of first use
+
+
+def test_a_withheld_person_and_who_is_not_covered_are_in_no_count(stats, time):
+    before = stats()
+    assert min(before[f"members_{kind}"] for kind in ("web", "paper", "none")) > 0
+    models.Member.update(withheld=True).where(models.Member.name == NAO).execute()
+    hidden = stats()
+    models.Member.delete().where(models.Member.name == NAO).execute()
+    assert hidden == stats() == before | {"members_web": before["members_web"] - 1}
+    models.Member.update(lost_on=models.today(time()), withheld=False).execute()
+    assert sum(value for name, value in stats().items() if name.startswith("members_")) == 0
+
+
+def test_the_roster_s_age_is_told_in_hours(stats, roster_days_ago):
+    roster_days_ago(35, 3599)
+    assert (stats()["roster_age_hours"], stats()["roster_too_old"]) == (840, True)
+
+
+def test_an_older_schema_is_told(stats):
+    models.database.execute_sql("DELETE FROM schema_migration")
+    assert stats()["schema_up_to_date"] is False
+
+
+def test_without_json_the_same_figures_are_lines_to_read(app, stats):
+    lines = app.test_cli_runner().invoke(args=["stats"]).stdout.splitlines()
+    assert [line.split(":")[0].replace(" ", "_") for line in lines] == list(QUIET)
+    assert "schema up to date: true" in lines
+
+
+def test_the_clause_and_the_method_agree_on_which_sessions_run(app, enroll, time):
+    enroll(NAO)
+    account, now = models.Session.get().account_id, int(time())
+    idle, trusted, life = models.SESSION_IDLE + models.SEEN_EVERY, models.SESSION_IDLE_TRUSTED, models.SESSION_LIFE
+    moments = [now - length + step for length in (idle, trusted, life) for step in (-1, 0, 1)]
+    for number, (begun, seen, trust, ended) in enumerate(itertools.product(moments, moments, (True, False), (None, now))):
+        values = {"created_at": begun, "seen_at": seen, "trusted": trust, "ended_at": ended}
+        models.Session.create(id=f"s{number}", account=account, **values)
+    for moment in (now, now + 0.9):
+        by_clause = {session.id for session in models.Session.select().where(models.Session.runs(moment))}
+        assert by_clause == {session.id for session in models.Session.select() if session.runs_at(moment)}
+        assert len(by_clause) > 1
+
+
+def test_only_members_are_counted_without_an_index(app, stats, time, monkeypatch):
+    asked = []
+    execute = models.database.obj.execute_sql
+    monkeypatch.setattr(
+        models.database.obj, "execute_sql", lambda sql, *rest: asked.append((sql, *rest)) or execute(sql, *rest)
+    )
+    stats()
+    scanned = []
+    for sql, *values in asked:
+        if sql.startswith("SELECT") and "schema_migration" not in sql and "sqlite_master" not in sql:
+            plan = execute(f"EXPLAIN QUERY PLAN {sql}", *values).fetchall()
+            scanned += [sql for step in plan if step[3].startswith("SCAN") and "roster_import" not in sql]
+    assert len(scanned) == 1, scanned
+    assert 'FROM "member"' in scanned[0]
+
+
+@pytest.fixture
+def back_up(app, tmp_path):
+    """back_up(name) runs flask db backup and gives its result and the file."""
+
+    def run(name: str = "copy.db"):
+        return app.test_cli_runner().invoke(args=["db", "backup", str(tmp_path / name)]), tmp_path / name
+
+    return run
+
+
+def test_a_backup_made_while_others_write_holds_all_that_was_there_and_the_program_starts_on_it(
+    app, back_up, enroll, letters, mails, time, monkeypatch, tmp_path
+):
+    enroll(NAO)
+    database, over, wrote = tmp_path / "kakunin.db", threading.Event(), threading.Event()
+
+    def write():
+        with contextlib.closing(sqlite3.connect(database, timeout=15, isolation_level=None)) as other:
+            for number in itertools.count():
+                other.execute("INSERT INTO audit (at, action, detail) VALUES (?, 'written', '')", (number,))
+                wrote.set()
+                if over.is_set():
+                    return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert wrote.wait(5)
+    before = {table: set(table.select().tuples()) for table in models.TABLES}
+    done, copy = back_up()
+    over.set()
+    writer.join()
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{copy}: {copy.stat().st_size:,} bytes, checked.\n"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.db"]
+    models.database.close_all()
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"sqlite:///{copy}")
+    from app import create_app
+
+    again = create_app(now=time)
+    kept = {table: set(table.select().tuples()) for table in models.TABLES}
+    assert [table for table in models.TABLES if not before[table] <= kept[table]] == []
+    written = [at for (at,) in models.Audit.select(models.Audit.at).where(models.Audit.action == "written").tuples()]
+    assert written == list(range(len(written)))
+    post = again.extensions["kakunin"].mailer
+    monkeypatch.setattr(post, "ring", lambda: post.drain(mails))
+    phone = Phone(again)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    phone.send(code=mails.code)
+    assert phone.get(phone.page.link("/certificates/")).clock
+
+
+def test_a_backup_replaces_nothing(app, back_up, tmp_path):
+    for name in ("copy.db", "copy.db.part"):
+        (tmp_path / name).write_text("kept")
+        done, copy = back_up()
+        assert done.exit_code == 1
+        assert f"{tmp_path / name} is there already" in done.stderr
+        assert (tmp_path / name).read_text() == "kept"
+        (tmp_path / name).unlink()
+        assert not copy.exists()
+
+
+@pytest.mark.parametrize("damage", ["the disk is full", "the copy is broken", "there is no such folder"])
+def test_a_backup_that_fails_leaves_nothing_and_says_so(back_up, tmp_path, monkeypatch, damage):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def broken(handle):
+        os.pwrite(handle, b"\xff" * 8192, 8192)
+
+    if damage != "there is no such folder":
+        monkeypatch.setattr("commands.operations.os.fsync", full if damage == "the disk is full" else broken)
+    here = sorted(path.name for path in tmp_path.iterdir() if "-" not in path.name)
+    done, copy = back_up("nowhere/copy.db" if damage == "there is no such folder" else "copy.db")
+    assert done.exit_code == 1
+    assert "No backup was made" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if "-" not in path.name) == here
+    assert not copy.exists()
+
+
+def test_for_postgresql_the_command_is_named_without_the_password(app, monkeypatch, tmp_path):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", "postgresql://kakunin:geheim@127.0.0.1:1/kakunin")
+    done = create_app().test_cli_runner().invoke(args=["db", "backup", str(tmp_path / "a b.dump")])
+    assert done.exit_code == 1
+    assert f"pg_dump --format=custom --file='{tmp_path}/a b.dump' \"$KAKUNIN_DATABASE_URL\"" in done.stderr
+    assert "geheim" not in done.output + done.stderr
