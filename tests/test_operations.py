@@ -1,15 +1,10 @@
-"""What the operator sees: a line for each request, how old the roster is, figures, and backups."""
+"""What the operator sees: a line for each request, how old the roster is, and figures."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import json
-import os
 import smtplib
-import sqlite3
-import stat
 import threading
 
 import pytest
@@ -331,95 +326,3 @@ def test_only_members_are_counted_without_an_index(app, stats, time, monkeypatch
             scanned += [sql for step in plan if step[3].startswith("SCAN") and "roster_import" not in sql]
     assert len(scanned) == 1, scanned
     assert 'FROM "member"' in scanned[0]
-
-
-@pytest.fixture
-def back_up(app, tmp_path):
-    """back_up(name) runs flask db backup and gives its result and the file."""
-
-    def run(name: str = "copy.db"):
-        return app.test_cli_runner().invoke(args=["db", "backup", str(tmp_path / name)]), tmp_path / name
-
-    return run
-
-
-def test_a_backup_made_while_others_write_holds_all_that_was_there_and_the_program_starts_on_it(
-    app, back_up, enroll, letters, mails, time, monkeypatch, tmp_path
-):
-    enroll(NAO)
-    database, over, wrote = tmp_path / "kakunin.db", threading.Event(), threading.Event()
-
-    def write():
-        with contextlib.closing(sqlite3.connect(database, timeout=15, isolation_level=None)) as other:
-            for number in itertools.count():
-                other.execute("INSERT INTO audit (at, action, detail) VALUES (?, 'written', '')", (number,))
-                wrote.set()
-                if over.is_set():
-                    return
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert wrote.wait(5)
-    before = {table: set(table.select().tuples()) for table in models.TABLES}
-    done, copy = back_up()
-    over.set()
-    writer.join()
-    assert done.exit_code == 0, done.output
-    assert done.stdout == f"{copy}: {copy.stat().st_size:,} bytes, checked.\n"
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.db"]
-    models.database.close_all()
-    monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"sqlite:///{copy}")
-    from app import create_app
-
-    again = create_app(now=time)
-    kept = {table: set(table.select().tuples()) for table in models.TABLES}
-    assert [table for table in models.TABLES if not before[table] <= kept[table]] == []
-    written = [at for (at,) in models.Audit.select(models.Audit.at).where(models.Audit.action == "written").tuples()]
-    assert written == list(range(len(written)))
-    post = again.extensions["kakunin"].mailer
-    monkeypatch.setattr(post, "ring", lambda: post.drain(mails))
-    phone = Phone(again)
-    phone.get("/login")
-    phone.send(username=letters[NAO][0], password=PASSWORD)
-    phone.send(code=mails.code)
-    assert phone.get(phone.page.link("/certificates/")).clock
-
-
-def test_a_backup_replaces_nothing(app, back_up, tmp_path):
-    for name in ("copy.db", "copy.db.part"):
-        (tmp_path / name).write_text("kept")
-        done, copy = back_up()
-        assert done.exit_code == 1
-        assert f"{tmp_path / name} is there already" in done.stderr
-        assert (tmp_path / name).read_text() == "kept"
-        (tmp_path / name).unlink()
-        assert not copy.exists()
-
-
-@pytest.mark.parametrize("damage", ["the disk is full", "the copy is broken", "there is no such folder"])
-def test_a_backup_that_fails_leaves_nothing_and_says_so(back_up, tmp_path, monkeypatch, damage):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def broken(handle):
-        os.pwrite(handle, b"\xff" * 8192, 8192)
-
-    if damage != "there is no such folder":
-        monkeypatch.setattr("commands.operations.os.fsync", full if damage == "the disk is full" else broken)
-    here = sorted(path.name for path in tmp_path.iterdir() if "-" not in path.name)
-    done, copy = back_up("nowhere/copy.db" if damage == "there is no such folder" else "copy.db")
-    assert done.exit_code == 1
-    assert "No backup was made" in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir() if "-" not in path.name) == here
-    assert not copy.exists()
-
-
-def test_for_postgresql_the_command_is_named_without_the_password(app, monkeypatch, tmp_path):
-    from app import create_app
-
-    monkeypatch.setenv("KAKUNIN_DATABASE_URL", "postgresql://kakunin:geheim@127.0.0.1:1/kakunin")
-    done = create_app().test_cli_runner().invoke(args=["db", "backup", str(tmp_path / "a b.dump")])
-    assert done.exit_code == 1
-    assert f"pg_dump --format=custom --file='{tmp_path}/a b.dump' \"$KAKUNIN_DATABASE_URL\"" in done.stderr
-    assert "geheim" not in done.output + done.stderr
