@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import models
+from models import Audit, Counter
 from tests.conftest import PASSWORD
 from tests.phone import Phone
 
@@ -300,3 +301,11 @@ def test_an_insurer_that_forbids_trust_ends_what_was_trusted_before(enroll, lett
     app.config["TRUST_DAYS"] = 0
     phone.get("/login")
     assert phone.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
+
+
+@pytest.mark.parametrize("path", ["/login", "/password/forgot"])
+def test_to_ask_for_the_head_of_a_form_sends_nothing(app, path):
+    before = Counter.select().count(), Audit.select().count()
+    for _ in range(12):
+        assert app.test_client().head(path).status_code == 200
+    assert (Counter.select().count(), Audit.select().count()) == before

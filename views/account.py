@@ -71,7 +71,7 @@ def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
 def password() -> ResponseReturnValue:
     """A new password ends every session and every trust, this one too."""
     form = new_form()
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("account/password.html", form=form)
     if wrong := confirmed("account/password.html", form):
         return wrong
@@ -90,7 +90,7 @@ def password() -> ResponseReturnValue:
 def email() -> ResponseReturnValue:
     """A new address counts when its code comes back. The answer is the same where it belongs to somebody else."""
     form = new_form("email")
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("account/email.html", form=form)
     if wrong := confirmed("account/email.html", form):
         return wrong
@@ -112,7 +112,7 @@ def email_code() -> ResponseReturnValue:
     if challenge is None or challenge.account_id != current_user.account_id:
         return redirect(url_for("account.email"), 303)
     form = new_form()
-    if request.method == "GET":
+    if request.method != "POST":
         return code_page(challenge, "account/email_code.html", form)
     if wrong := unproven(challenge, "account/email_code.html", form):
         return wrong

@@ -33,7 +33,7 @@ PAGES = {"login": "login.code", "register": "welcome.code", "email": "account.em
 def login() -> ResponseReturnValue:
     """One vague message for every failure, and one argon2 verification for every try."""
     form = new_form("username", "next")
-    if request.method == "GET":
+    if request.method != "POST":
         if current_user.is_authenticated:
             return redirect(url_for("home.home"))
         form.values["next"] = request.args.get("next", "")
@@ -117,7 +117,7 @@ def code() -> ResponseReturnValue:
     if challenge is None:
         return redirect(url_for("login.login"), 303)
     form = new_form()
-    if request.method == "GET":
+    if request.method != "POST":
         return code_page(challenge, "login/code.html", form)
     if wrong := unproven(challenge, "login/code.html", form):
         return wrong

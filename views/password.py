@@ -19,7 +19,7 @@ pages = Blueprint("password", __name__, url_prefix="/password")
 def forgot() -> ResponseReturnValue:
     """Always the same answer, and the same work: a mail is queued even where it will say nothing to anybody."""
     form = new_form("username", "email")
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("password/forgot.html", form=form)
     keys, login_id = kakunin().keys, form.values["username"]
     counted = [(limits.RESET_MAIL, fold(login_id)[:64]), (limits.RESET_MAIL_OF_ADDRESS, address())]
@@ -50,7 +50,7 @@ def reset(token: str) -> ResponseReturnValue:
     if account is None:
         return render_template("password/expired.html"), 410
     form, login_id = new_form("bday"), grouped(account.login_id)
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("password/reset.html", form=form, login_id=login_id)
     limit = (limits.BIRTH_DATE, str(account.member_id))
     try:

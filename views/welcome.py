@@ -47,7 +47,7 @@ def details() -> ResponseReturnValue:
         "mail_domain": current_app.config["MAIL_FROM"].rpartition("@")[2],
         "login_id": grouped(account.login_id),  # for the phone's password filler
     }
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("welcome/details.html", form=form, **shown)
     keys, password = kakunin().keys, request.form.get("new-password", "")
     limit = (limits.BIRTH_DATE, str(account.member_id))
@@ -81,7 +81,7 @@ def code() -> ResponseReturnValue:
     if challenge is None or newcomer() is None:
         return redirect(url_for("login.login"), 303)
     form = new_form()
-    if request.method == "GET":
+    if request.method != "POST":
         return code_page(challenge, "welcome/code.html", form)
     if wrong := unproven(challenge, "welcome/code.html", form):
         return wrong

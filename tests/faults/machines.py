@@ -1,0 +1,112 @@
+"""What fault tests start, stop and kill: machines that serve, and the proxy of deploy/nginx.conf before them."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.conftest import ROOT, free_port
+from tests.ready import proxy
+
+FLASK = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
+
+
+def until(true, seconds: float = 20) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+class Machine:
+    """`flask serve` in a process group of its own."""
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.port = free_port()
+        self.env = os.environ | settings | {"HOST": "127.0.0.1", "PORT": str(self.port), "WORKERS": "1"}
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [*FLASK, "serve"],
+            cwd=ROOT,
+            env=self.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        until(lambda: self.answers("/healthz") == 200)
+
+    def answers(self, path: str) -> int:
+        """The status of a page; 0 without an answer."""
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            link.request("GET", path)
+            return link.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            link.close()
+
+    def kill(self) -> None:
+        """As if the machine had burnt."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.terminate()
+        return self.process.wait(40)
+
+
+class Nginx:
+    """deploy/nginx.conf as it stands, but for names, ports and places."""
+
+    def __init__(self, folder: Path, port: int, machines: list[Machine]) -> None:
+        self.address, program = f"https://localhost:{port}", proxy()
+        assert program, "python -m tests.ready installs nginx"
+        key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
+        made = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ]
+        subject = ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+        subprocess.run([*made, *subject], check=True, capture_output=True)
+        text = (ROOT / "deploy/nginx.conf").read_text("utf-8")
+        servers = "\n".join(f"server 127.0.0.1:{machine.port} max_fails=1 fail_timeout=2s;" for machine in machines)
+        for old, new in (
+            (r"server 127\.0\.0\.1:8000 [^\n]*", servers),
+            (r"kakunin\.example\.jp", "localhost"),
+            (r"listen 80;", f"listen 127.0.0.1:{free_port()};"),
+            (r"listen 443 ", f"listen 127.0.0.1:{port} "),
+            (r"/etc/ssl/kakunin", str(folder)),
+            (r"/run/nginx\.pid", f"{folder}/nginx.pid"),
+            (r"/var/log/nginx", str(folder)),
+        ):
+            text, count = re.subn(old, new, text)
+            assert count, old
+        self.conf = folder / "nginx.conf"
+        self.conf.write_text(text, "utf-8")
+        self.command = [program, "-c", str(self.conf), "-e", str(folder / "error.log")]
+        tested = subprocess.run([*self.command, "-t"], capture_output=True, text=True, check=False)
+        assert tested.returncode == 0, tested.stderr
+        self.process = subprocess.Popen([*self.command, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)

@@ -1,0 +1,152 @@
+"""Two machines over one PostgreSQL, behind the proxy that deploy/ describes: nobody notices that one of them dies."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import re
+import subprocess
+import threading
+import time
+import urllib.parse
+
+import pytest
+from playwright.sync_api import expect
+
+from settings import SETTINGS
+from tests.conftest import NAO, PASSWORD, ROOT, ROSTERS, first_use, free_port, settings_for, submit
+from tests.faults.machines import FLASK, Machine, Nginx, until
+from tests.postgres import Cluster
+
+WATCH = """() => {
+    window.seen = []
+    window.covered = 0
+    setInterval(() => {
+        const clock = document.querySelector('#clock'), text = clock ? clock.innerText.match(/\\d\\d:\\d\\d:\\d\\d$/m) : null
+        const touched = document.elementFromPoint(innerWidth / 2, innerHeight / 2)
+        if (text && seen.at(-1) !== text[0]) seen.push(text[0])
+        if (!touched || touched.closest('.veil')) covered += 1
+    }, 50)
+}"""
+
+
+def skipped(times: list[str]) -> int:
+    """The most seconds that were not shown between two that were."""
+    seconds = [sum(int(part) * unit for part, unit in zip(t.split(":"), (3600, 60, 1), strict=True)) for t in times]
+    return max((later - sooner) % 86400 - 1 for sooner, later in itertools.pairwise(seconds))
+
+
+@pytest.fixture
+def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
+    """(the first machine, which serves; the second, which is not there yet; the proxy; letters), over TLS."""
+    with Cluster() as cluster:
+        settings_for(monkeypatch, cluster.url())
+        monkeypatch.delenv("KAKUNIN_INSECURE_COOKIES")
+        port = free_port()
+        monkeypatch.setenv("KAKUNIN_BASE_URL", f"https://localhost:{port}")
+        monkeypatch.setenv("KAKUNIN_PROXIES", "1")
+        monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
+        letters = tmp_path / "letters.csv"
+        roster = ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", str(letters)]
+        for arguments in (["db", "upgrade"], roster):
+            subprocess.run([*FLASK, *arguments], cwd=ROOT, check=True, capture_output=True)
+        machines = [Machine({}), Machine({})]
+        nginx = Nginx(tmp_path_factory.mktemp("nginx"), port, machines)
+        yield *machines, nginx, letters
+        nginx.end()
+        for machine in machines:
+            if machine.process.poll() is None:
+                machine.end()
+
+
+@pytest.fixture
+def phone(chromium):
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844}, is_mobile=True, locale="ja-JP", ignore_https_errors=True
+    )
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    yield page
+    context.close()
+
+
+def test_one_of_two_machines_dies_and_no_one_is_logged_out(two, phone, postbox):
+    import csv
+
+    first, second, nginx, letters = two
+    with letters.open(encoding="utf-8-sig", newline="") as file:
+        logins = {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
+    second.end()  # the login can only reach the first
+    first_use(phone, (nginx.address, first.process, logins), postbox)
+    phone.locator("form[action$='/logout'] button").click()
+    phone.fill("[name=username]", logins[NAO][0])
+    phone.fill("[name=password]", PASSWORD)
+    count = len(postbox.mails)
+    submit(phone)
+    expect(phone.locator("[name=code]")).to_be_visible()
+    code = postbox.code(count + 1)
+    second.start()
+    time.sleep(2.1)  # the proxy's fail_timeout, until which it asks nobody who did not answer
+    first.kill()  # the code can only reach the second
+    phone.fill("[name=code]", code)
+    submit(phone)
+    phone.wait_for_url(f"{nginx.address}/")
+    first.start()
+    cookies = {cookie["name"]: cookie for cookie in phone.context.cookies()}
+    assert cookies["__Host-session"]["secure"]
+
+    phone.locator("a[href*='/certificates/']").first.click()
+    expect(phone.locator("#clock.live")).to_be_visible()
+    phone.evaluate(WATCH)
+    until(lambda: len(phone.evaluate("seen")) >= 4)
+    second.kill()
+    killed = len(phone.evaluate("seen"))
+    until(lambda: len(phone.evaluate("seen")) >= killed + 6)
+    second.start()
+    again = len(phone.evaluate("seen"))
+    until(lambda: len(phone.evaluate("seen")) >= again + 3)
+    slow = threading.Thread(target=lambda: answers.append(slowly(first)))
+    answers: list[int] = []
+    slow.start()
+    time.sleep(0.5)
+    assert first.end() == 0
+    slow.join()
+    ended = len(phone.evaluate("seen"))
+    until(lambda: len(phone.evaluate("seen")) >= ended + 4)
+    seen, covered = phone.evaluate("[seen, covered]")
+    print(
+        f"{len(seen)} seconds shown, at most {skipped(seen)} skipped at once, veil seen {covered} times in a twentieth of one"
+    )
+    assert skipped(seen) <= 1, seen
+    assert covered <= 20
+    assert answers == [422], "a form in flight was not answered"
+    phone.goto(f"{nginx.address}/")
+    expect(phone.locator("form[action$='/logout']")).to_be_visible()
+
+
+def slowly(machine: Machine) -> int:
+    """The status of a login whose form takes two seconds to come."""
+    link = http.client.HTTPConnection("127.0.0.1", machine.port, timeout=20)
+    body = urllib.parse.urlencode({"username": "A234567892", "password": "wrong"}).encode()
+    link.putrequest("POST", "/login", skip_host=True)
+    kind = "application/x-www-form-urlencoded"
+    headers = {"Host": "localhost", "Sec-Fetch-Site": "same-origin", "Content-Type": kind, "Content-Length": str(len(body))}
+    for name, value in headers.items():
+        link.putheader(name, value)
+    link.endheaders(body[:10])
+    time.sleep(2)
+    link.send(body[10:])
+    return link.getresponse().status
+
+
+def test_the_environment_file_names_each_setting():
+    text = (ROOT / "deploy/kakunin.env").read_text("utf-8")
+    named = set(re.findall(r"^#?(\w+)=", text, re.M))
+    assert named == {f"KAKUNIN_{name}" for name in SETTINGS} | {
+        "HOST",
+        "PORT",
+        "WORKERS",
+        "THREADS",
+        "BACKLOG",
+        "BACKPRESSURE",
+    }
