@@ -6,6 +6,7 @@ no live answer, is a missed tick. Leases are taken up as a browser would.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import resource
 import select
@@ -62,12 +63,16 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
     """
     poller = select.epoll()
     by_number = {}
-    for phone in phones:
+
+    def connect(phone: Phone) -> None:
         phone.link = socket.create_connection(("127.0.0.1", port))
         phone.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         phone.link.setblocking(False)
         poller.register(phone.link, select.EPOLLIN)
         by_number[phone.link.fileno()] = phone
+
+    for phone in phones:
+        connect(phone)
         _prepare(phone, port)
     outcome, count = Outcome(len(phones), seconds, renewals=[0] * (seconds + 5)), len(phones)
     gc.collect()
@@ -87,11 +92,8 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
             else:
                 phone.asked = due
                 waiting += 1
-                try:
+                with contextlib.suppress(OSError):  # it is broken: the poller will say so
                     phone.link.send(phone.request)
-                except OSError:
-                    outcome.missed += 1
-                    waiting -= 1
             at += 1
             if at == count:
                 turn, at = turn + 1, 0
@@ -99,9 +101,21 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
         for number, _ in poller.poll(max(0.0, min(due - now, 0.05))):
             phone = by_number[number]
             try:
-                phone.answer += phone.link.recv(65536)
-            except OSError:
+                came = phone.link.recv(65536)
+            except BlockingIOError:
                 continue
+            except OSError:
+                came = b""
+            if not came:  # broken: as a browser does, the phone makes another connection and asks again
+                del by_number[number]
+                phone.link.close()
+                phone.answer = b""
+                with contextlib.suppress(OSError):  # nobody is there: this phone's ticks are missed from now on
+                    connect(phone)
+                    if phone.asked:
+                        phone.link.send(phone.request)
+                continue
+            phone.answer += came
             head, found, body = phone.answer.partition(b"\r\n\r\n")
             if not found or not phone.asked:
                 continue

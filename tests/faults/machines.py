@@ -110,3 +110,20 @@ class Nginx:
     def end(self) -> None:
         self.process.terminate()
         self.process.wait(10)
+
+
+def status(port: int, path: str, form: str | None = None) -> tuple[int, str]:
+    """The status and the page that the server on this port answers, to a form where one is sent."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+    kind = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    link.request("POST" if form else "GET", path, form, kind)
+    answer = link.getresponse()
+    page = answer.read().decode()
+    link.close()
+    return answer.status, page
+
+
+def workers(process: subprocess.Popen) -> list[int]:
+    """The server's worker processes: its children that have threads."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if len(list(Path(f"/proc/{pid}/task").iterdir())) > 4]
