@@ -22,7 +22,7 @@ import models
 import settings
 import views
 from clock import Clock, session_reader
-from codes import Keys
+from codes import Keys, Stamps
 from front import REQUEST_ID, Admission, Bodies, Headers, Hosts, Requests, Wsgi, own_addresses
 from mailer import Mailer
 
@@ -35,6 +35,16 @@ class Kakunin:
     clock: Clock
     mailer: Mailer
     now: Callable[[], float]
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Flask's own, for machines whose clocks differ a little."""
+
+    def get_signing_serializer(self, app: Flask) -> Any:
+        serializer = super().get_signing_serializer(app)
+        if serializer is not None:
+            serializer.signer = Stamps
+        return serializer
 
 
 class Program(Flask):
@@ -77,7 +87,8 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     static = WhiteNoise(inside, immutable_file_test=lambda _path, _url: True, allow_all_origins=False, mimetypes=types)
     static.FOREVER = 365 * 24 * 60 * 60
     static.add_files(str(assets.BUILT), "static/")
-    serializer = SecureCookieSessionInterface().get_signing_serializer(app)
+    app.session_interface = Sessions()
+    serializer = app.session_interface.get_signing_serializer(app)
     headers = Headers(Hosts(static, _hosts(app)), secure=secure)
     clock = Clock(
         Requests(headers, log=bool(app.config["LOG_REQUESTS"]), proxied=bool(app.config["PROXIES"]), now=now),

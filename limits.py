@@ -11,7 +11,7 @@ from typing import NamedTuple
 from peewee import Case
 
 from codes import Keys
-from models import Counter, transaction
+from models import AHEAD, Counter, transaction
 
 
 class Limit(NamedTuple):
@@ -49,7 +49,9 @@ def check(keys: Keys, now: float, *limits: tuple[Limit, str]) -> None:
     """Raise Refused where one of the limits holds for its value. A refused try is not counted, so nobody's waits grow
     while they are waiting."""
     names = [keys.name(limit.kind, value) for limit, value in limits]
-    until = max((c.until for c in Counter.select().where(Counter.id.in_(names))), default=0)
+    longest = max(limit.longest for limit, _ in limits) + AHEAD  # beyond that only a clock that was set back makes it
+    waits = (c.until for c in Counter.select().where(Counter.id.in_(names)) if c.until <= now + longest)
+    until = max(waits, default=0)
     if until > now:
         raise Refused(until)
 

@@ -158,7 +158,8 @@ class Mailer:
     def _take(self) -> Mail | None:
         """The next mail that is due, now this thread's own for HOLD seconds."""
         moment = int(self.now())
-        for mail in Mail.select().where(Mail.state == "waiting", Mail.due_at <= moment).order_by(Mail.due_at).limit(WORKERS):
+        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * HOLD)  # the latter, where the clock was set back
+        for mail in Mail.select().where(Mail.state == "waiting", due).order_by(Mail.due_at).limit(WORKERS):
             mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == "waiting"
             if Mail.update(due_at=moment + HOLD).where(*mine).execute():
                 return mail

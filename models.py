@@ -27,8 +27,7 @@ from peewee import (
 )
 from playhouse import db_url
 
-JST = dt.timezone(dt.timedelta(hours=9), "JST")
-"""Asia/Tokyo. Japan has had no daylight saving time since 1951, so no time zone database is needed."""
+JST = dt.timezone(dt.timedelta(hours=9), "JST")  # no daylight saving time since 1951
 
 MALE, FEMALE, OVERLEAF = 1, 2, 3  # 男, 女, 裏面参照
 SUBSCRIBER, DEPENDENT = 1, 2  # 本人, 家族
@@ -38,6 +37,8 @@ SESSION_IDLE = 30 * 60
 SESSION_IDLE_TRUSTED = 12 * 3600
 SESSION_LIFE = 12 * 3600
 DISPLAY_LIFE = 15 * 60
+AHEAD = 60
+"""Seconds that another machine's clock may be ahead. What is dated later stems from a clock that was set back, and is over."""
 SEEN_EVERY = 30
 """Seconds between two notes of a session's last page view, so that not every page writes."""
 
@@ -78,8 +79,7 @@ def connect(url: str) -> None:
 @contextlib.contextmanager
 def transaction() -> Iterator[None]:
     """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
-    sqlite = "sqlite" in type(database.obj).__name__.lower()
-    at_once = sqlite and not database.in_transaction()
+    at_once = "sqlite" in type(database.obj).__name__.lower() and not database.in_transaction()
     with (
         database.connection_context() if database.is_closed() else contextlib.nullcontext(),
         database.atomic("IMMEDIATE") if at_once else database.atomic(),
@@ -107,7 +107,7 @@ class Member(Table):
     """A person of the roster (加入者) with what their certificate states.
 
     The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`; where the roster has a
-    `person_id`, that is the key. `public_id` names the certificate in addresses: at least 76 random bits of 96, however many are drawn at once.
+    `person_id`, that is the key. `public_id` names the certificate in addresses, by at least 76 random bits.
     """
 
     public_id = CharField(unique=True, max_length=24)
@@ -250,13 +250,14 @@ class Session(Table):
     def runs_at(self, now: float) -> bool:
         """Whether this login still counts: not ended, seen within the idle time, begun within 12 hours."""
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
-        return self.ended_at is None and now < self.seen_at + idle + SEEN_EVERY and now < self.created_at + SESSION_LIFE
+        seen = -AHEAD <= now - self.seen_at < idle + SEEN_EVERY
+        return self.ended_at is None and seen and now < self.created_at + SESSION_LIFE
 
     @classmethod
     def runs(cls, now: float) -> Any:
         """runs_at as a clause of a query."""
         idle = Case(None, [(cls.trusted, SESSION_IDLE_TRUSTED)], SESSION_IDLE)
-        seen = cls.seen_at + idle + SEEN_EVERY > int(now)
+        seen = (cls.seen_at + idle + SEEN_EVERY > int(now)) & (cls.seen_at <= int(now) + AHEAD)
         return cls.ended_at.is_null() & seen & (cls.created_at > int(now) - SESSION_LIFE)
 
 
@@ -347,19 +348,9 @@ class RosterImport(Table):
 TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
 
 _Viewer = Member.alias("viewer")
-_SHOWN = [
-    "id",
-    "household",
-    "relation",
-    "birth_date",
-    "qualified_on",
-    "lost_on",
-    "delivery",
-    "issued_on",
-    "expires_on",
-    "withheld",
-    "shows_children",
-]
+_SHOWN = (
+    "id household relation birth_date qualified_on lost_on delivery issued_on expires_on withheld shows_children".split()
+)
 _RUNS = ["trusted", "created_at", "seen_at", "ended_at"]
 _LIVE_COLUMNS = [
     Display.started_at,
@@ -381,9 +372,8 @@ _live_sql: dict[type, str] = {}
 def live_display(display_id: str, session_id: str, public_id: str, now: float, guardian_age: int) -> bool:
     """Whether everything still allows this display to be live at the moment `now`.
 
-    One indexed query, no write: the session runs, the 15 minutes since the page was opened are not over, the certificate
-    is valid today, and its viewer may show it. Both the tick in front of Flask and the page's own view ask here. Its SQL is
-    put together once: a thousand renewals a second would spend most of their time on that.
+    One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is valid today, and its viewer
+    may show it. Its SQL is put together once: a thousand renewals a second would spend most of their time on that.
     """
     kind = type(database.obj)
     if kind not in _live_sql:
@@ -394,7 +384,7 @@ def live_display(display_id: str, session_id: str, public_id: str, now: float, g
     values = [column.python_value(value) for column, value in zip(_LIVE_COLUMNS, row, strict=True)]
     runs, shown = len(_RUNS) + 1, len(_RUNS) + 1 + len(_SHOWN)
     session = Session(**dict(zip(_RUNS, values[1:runs], strict=True)))
-    if now >= values[0] + DISPLAY_LIFE or not session.runs_at(now):
+    if not -AHEAD <= now - values[0] < DISPLAY_LIFE or not session.runs_at(now):
         return False
     member = Member(**dict(zip(_SHOWN, values[runs:shown], strict=True)))
     viewer = Member(**dict(zip(_SHOWN, values[shown:], strict=True)))

@@ -44,6 +44,7 @@ NEEDED = (
     ),
     Program("PostgreSQL", postgres.programs, ("postgresql",)),
     Program("nginx", proxy, ("nginx-light",)),
+    Program("systemd", lambda: shutil.which("systemd-analyze"), ("systemd",)),
 )
 
 

@@ -120,7 +120,7 @@ def restored(request, tmp_path, monkeypatch, now):
     the commands of docs/operations.md; it gives the program on the restored database."""
     from app import create_app
 
-    settings_for(monkeypatch, tmp_path)
+    settings_for(monkeypatch, f"sqlite:///{tmp_path}/kakunin.db")
     with Cluster() if request.param == "postgresql" else contextlib.nullcontext() as cluster:
 
         def run(*command: str):

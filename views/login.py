@@ -14,7 +14,7 @@ import accounts
 import limits
 import mailer
 from codes import RESEND_AFTER, TooManyCodes, fold, send_code, take_code
-from models import Account, Challenge, Member, Session, Trust
+from models import AHEAD, Account, Challenge, Member, Session, Trust
 from views import SENT, Form, address, device, form_page, kakunin, later, new_form, now, refused
 from views.language import clock_time
 
@@ -158,7 +158,7 @@ def code_page(challenge: Challenge, template: str, form: Form, status: int = 200
         mask=accounts.mask(challenge.email or challenge.account.email or ""),
         mail_state=mailer.state(challenge, now()),
         mail_state_url=url_for("login.mail_state", purpose=purpose),
-        resend_in=max(0, challenge.created_at + RESEND_AFTER - int(now())),
+        resend_in=min(RESEND_AFTER, max(0, challenge.created_at + RESEND_AFTER - int(now()))),
         resend_url=url_for("login.resend", purpose=purpose),
         back_url=url_for(back),
         step="2/2" if purpose == "register" else "",
@@ -184,7 +184,7 @@ def resend(purpose: str) -> ResponseReturnValue:
         return redirect(url_for("login.login"), 303)
     template = {"login": "login/code.html", "register": "welcome/code.html", "email": "account/email_code.html"}[purpose]
     form = new_form()
-    if now() < challenge.created_at + RESEND_AFTER:
+    if -AHEAD <= now() - challenge.created_at < RESEND_AFTER:
         form.message = gettext("メールは、さきほど送りました。1分ほど待ってから、もう一度押してください。")
         return code_page(challenge, template, form, 429)
     kept: Any = {"email": challenge.email, "password_hash": challenge.password_hash, "decoy": challenge.decoy}
