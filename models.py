@@ -348,9 +348,8 @@ class RosterImport(Table):
 TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
 
 _Viewer = Member.alias("viewer")
-_SHOWN = (
-    "id household relation birth_date qualified_on lost_on delivery issued_on expires_on withheld shows_children".split()
-)
+_SHOWN = ["id", "household", "relation", "birth_date", "qualified_on", "lost_on", "delivery"]
+_SHOWN += ["issued_on", "expires_on", "withheld", "shows_children"]
 _RUNS = ["trusted", "created_at", "seen_at", "ended_at"]
 _LIVE_COLUMNS = [
     Display.started_at,

@@ -1,6 +1,7 @@
 """What the operator types besides imports: the schema, one person's account, the audit trail, the template."""
 
 import csv
+import hashlib
 import io
 import subprocess
 import sys
@@ -219,3 +220,12 @@ def test_an_upgrade_waits_for_an_import(clerk, lock_held):  # noqa: F811
     begun = time.monotonic()
     assert clerk.run("db", "upgrade").exit_code == 0
     assert time.monotonic() - begun > 0.25
+
+
+RELEASED = {"0001_initial.py": "7c5788b7c490c4d93b972d42d30c574152ea76b902773398a2c329110c1795cc"}
+"""What databases out there were made by. A change of the schema is a new file."""
+
+
+def test_a_released_migration_is_never_edited():
+    for name, digest in RELEASED.items():
+        assert hashlib.sha256((ROOT / "migrations" / name).read_bytes()).hexdigest() == digest, name
