@@ -17,7 +17,7 @@ from typing import Any
 from codes import Keys, login_ids
 from imports import keyring, stores
 from imports.first import First
-from imports.letters import CELL_END, ROW_END, Letters, grouped_sql
+from imports.letters import Letters, write_letters
 from roster import FIELDS, Roster
 from roster.findings import Findings
 from roster.parallel import spawned
@@ -28,7 +28,6 @@ COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"
 SENSITIVE = ("birth_date", "name", "sex")
 STAGED = f"CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})"
 KEYED = "INSERT INTO keyed VALUES (?, ?, ?, ?, ?)"
-PART = 1000  # letters that SQLite puts together into one text
 EAGER_FROM = 50_000  # lines from which on logins are drawn by a process of their own while the roster is read
 
 TABLES = """
@@ -88,6 +87,7 @@ def plan(
             made.first = First(work, roster, keys)
         else:
             made.logins = spawned(partial(keyring.send, roster.lines, keys))
+            work.helpers.append(made.logins)
     work.folder.cleanup()
     _stage(made, findings, progress)
     if made.first:
@@ -121,7 +121,7 @@ def _stage(made: Plan, findings: Findings, progress: Callable[[int], None]) -> N
     try:
         for columns in made.roster.checked(findings, progress):
             if made.first and not made.first.add(columns):
-                _leave_first(made)
+                made.first = made.first.leave()
             if not made.first:
                 work.executemany(insert, zip(*columns, strict=True))
                 work.executemany(KEYED, zip(*next(made.logins, []), strict=True) if made.logins else [])
@@ -129,14 +129,7 @@ def _stage(made: Plan, findings: Findings, progress: Callable[[int], None]) -> N
         gc.enable()
     work.execute("COMMIT")
     if made.first and (findings.errors or not made.first.is_sound()):
-        _leave_first(made)
-
-
-def _leave_first(made: Plan) -> None:
-    """There is something to tell: that needs the general tables. Logins are drawn anew, once there is nothing wrong."""
-    if made.first:
-        made.first.leave()
-    made.first = None
+        made.first = made.first.leave()
 
 
 def _match_persons(made: Plan) -> None:
@@ -338,30 +331,6 @@ def _redraw_taken(made: Plan) -> None:
         made.work.executemany("UPDATE keyed SET login_id = ? WHERE n = ?", fresh)
 
 
-def _write_letters(made: Plan, letters: Letters) -> None:
-    """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted."""
-    if made.first:
-        made.left_out, parts = made.first.letters()
-        return letters.write(parts)
-    staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
-    staged += " WHERE h.household = s.household AND h.relation = 1"
-    stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
-    hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
-    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
-    people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
-    anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
-    aside = made.work.aside
-    if aside.execute(anybody).fetchone()[0]:
-        (made.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
-        people += f" AND (s.relation = 1 OR NOT {hidden})"
-    texts = [f"s.{name}" for name in ("insurer_number", "symbol", "number", "branch", "person_id", "name")]
-    cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts, addressee, "s.workplace"]
-    row = f"printf('{CELL_END.join(['%s'] * len(cells))}', {', '.join(cells)})"
-    part = f"SELECT group_concat(row, '{ROW_END}') FROM (SELECT {row} AS row {people} AND f.n BETWEEN ? AND ? ORDER BY f.n)"
-    starts = range(1, made.added + len(made.lifted) + 1, PART)
-    letters.write(filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)))
-
-
 def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """What applies the plan, in the order of execution. Both databases understand it."""
     yield from made.first.statements() if made.first else _changes(made)
@@ -419,7 +388,7 @@ def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
     try:
         made.first.finish() if made.first else prepare(made, keys)
         with ThreadPoolExecutor(1) as other:
-            written = other.submit(_write_letters, made, letters) if letters else None
+            written = other.submit(write_letters, made, letters) if letters else None
             last = written.result if written else lambda: None
             stores.execute(made.work, list(statements(made, now)), last, foreign_keys=not made.first)
     except BaseException:

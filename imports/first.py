@@ -45,6 +45,7 @@ class First:
         (table,) = self._sources(work, "account", "table")
         indexes = self._sources(work, "account", "index")
         self._logins = spawned(partial(_draw, f"{work.folder.name}/logins", [table], indexes, roster.lines, keys))
+        work.helpers.append(self._logins)
         next(self._logins)  # it has opened the file
 
     @staticmethod
@@ -90,13 +91,14 @@ class First:
             found = other.submit(lambda: self.work.aside.execute(f"SELECT {twice}").fetchone()[0])
             return not self.work.execute(f"SELECT {odd}").fetchone()[0] and not found.result()
 
-    def leave(self) -> None:
-        """Go the general way from here on: `staged` is a table of any rows again."""
-        self._logins.close()  # type: ignore[attr-defined]
+    def leave(self) -> First | None:
+        """None: there is something to tell. `staged` becomes a table of any rows, and logins are drawn anew if nothing is wrong."""
+        self._logins.close()
         self.work.execute("DROP VIEW stage.staged")
         self.work.execute(f"CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})")
         self.work.execute(f"INSERT INTO staged SELECT id, {', '.join(FIELDS)} FROM stage.member")
         self.work.execute("DROP TABLE stage.member")
+        return None
 
     def finish(self) -> None:
         """The accounts as they will be stored: of those who are there, and nobody who is withheld."""

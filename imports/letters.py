@@ -15,6 +15,7 @@ from roster.findings import plain_cell
 
 COLUMNS = ("ログインID", "仮パスワード", "保険者番号", "記号", "番号", "枝番", "加入者ID", "氏名", "宛名", "事業所名称")
 
+PART = 1000  # letters that SQLite puts together into one text
 CELL_END, ROW_END = "\x1f", "\x1e"
 """What parts cells and rows on their way here: no cell of a roster can hold a control character."""
 _SPECIAL = (*'",\r\n=+@＝＋－＠', CELL_END + "-", ROW_END + "-", " -", "\u3000-")
@@ -114,3 +115,30 @@ class Letters:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_letters(made: Any, letters: Letters) -> None:
+    """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted.
+
+    `made` is the imports.Plan that is being applied.
+    """
+    if made.first:
+        made.left_out, parts = made.first.letters()
+        return letters.write(parts)
+    staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
+    staged += " WHERE h.household = s.household AND h.relation = 1"
+    stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
+    hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
+    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
+    people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
+    anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
+    aside = made.work.aside
+    if aside.execute(anybody).fetchone()[0]:
+        (made.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
+        people += f" AND (s.relation = 1 OR NOT {hidden})"
+    texts = [f"s.{name}" for name in ("insurer_number", "symbol", "number", "branch", "person_id", "name")]
+    cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts, addressee, "s.workplace"]
+    row = f"printf('{CELL_END.join(['%s'] * len(cells))}', {', '.join(cells)})"
+    part = f"SELECT group_concat(row, '{ROW_END}') FROM (SELECT {row} AS row {people} AND f.n BETWEEN ? AND ? ORDER BY f.n)"
+    starts = range(1, made.added + len(made.lifted) + 1, PART)
+    letters.write(filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)))

@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 Send = Callable[[Any], None]
@@ -20,7 +20,7 @@ class Lost(Exception):
     """The other process ended before its work did."""
 
 
-def spawned(work: Callable[[Send], None]) -> Iterator[Any]:
+def spawned(work: Callable[[Send], None]) -> Generator[Any, None, None]:
     """What `work(send)` sends: numbers, texts, lists, tuples and dicts of them. At most a pipe's worth is made ahead.
 
     The other process ends with its work, or is ended when nobody listens any more. It must not touch the database. Raises Lost.

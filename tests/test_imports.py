@@ -138,7 +138,7 @@ def test_a_formula_in_a_name_reaches_the_letters_as_text(clerk):
 
 
 def test_commas_and_quotes_in_one_name_leave_all_letters_readable(clerk, monkeypatch):
-    monkeypatch.setattr("imports.PART", 2)
+    monkeypatch.setattr("imports.letters.PART", 2)
     names = ["甲", '乙,"丙"', "丁", "戊", "'己"]
     clerk.roster([OTHER | {"番号": str(i), "氏名": name, "記号": ""} for i, name in enumerate(names)])
     assert [(row["氏名"], row["番号"], row["記号"]) for row in clerk.letters] == [
