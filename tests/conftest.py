@@ -79,6 +79,9 @@ def pytest_collection_modifyitems(config, items):
 def pytest_terminal_summary(terminalreporter, config):
     for reason, count in config.stash.get(LEFT_OUT, Counter()).items():
         terminalreporter.write_line(f"{count} tests not run on PostgreSQL: they {reason}.")
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and "/faults/" in report.nodeid:  # what was lost
+            terminalreporter.write(report.capstdout)
 
 
 LEFT_OUT = pytest.StashKey[Counter]()

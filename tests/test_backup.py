@@ -32,6 +32,7 @@ def back_up(app, tmp_path):
     return run
 
 
+@pytest.mark.sqlite("copy SQLite's file: PostgreSQL is backed up by pg_dump")
 def test_a_backup_made_while_others_write_holds_all_that_was_there_and_the_program_starts_on_it(
     app, back_up, enroll, letters, mails, time, monkeypatch, tmp_path
 ):
@@ -75,6 +76,7 @@ def test_a_backup_made_while_others_write_holds_all_that_was_there_and_the_progr
     assert phone.get(phone.page.link("/certificates/")).clock
 
 
+@pytest.mark.sqlite("copy SQLite's file: PostgreSQL is backed up by pg_dump")
 def test_a_backup_replaces_nothing(app, back_up, tmp_path):
     for name in ("copy.db", "copy.db.part"):
         (tmp_path / name).write_text("kept")
@@ -87,6 +89,7 @@ def test_a_backup_replaces_nothing(app, back_up, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["the disk is full", "the copy is broken", "there is no such folder"])
+@pytest.mark.sqlite("copy SQLite's file: PostgreSQL is backed up by pg_dump")
 def test_a_backup_that_fails_leaves_nothing_and_says_so(back_up, tmp_path, monkeypatch, damage):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -312,6 +312,7 @@ def test_the_clause_and_the_method_agree_on_which_sessions_run(app, enroll, time
         assert len(by_clause) > 1
 
 
+@pytest.mark.sqlite("read SQLite's query plans")
 def test_only_members_are_counted_without_an_index(app, stats, time, monkeypatch):
     asked = []
     execute = models.database.obj.execute_sql
