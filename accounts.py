@@ -18,7 +18,7 @@ from zxcvbn import zxcvbn
 
 from codes import Keys, fold
 from eras import BadDate, parse_date
-from models import Account, Audit, Challenge, Counter, Mail, Member, Session, Trust, transaction
+from models import SESSION_LIFE, Account, Audit, Challenge, Counter, Mail, Member, Session, Trust, transaction
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # OWASP's first choice for argon2id
 _UNKNOWN = HASHER.hash(secrets.token_hex(16))
@@ -275,7 +275,7 @@ def sweep(now: float, audit_days: int) -> None:
     Counter.delete().where(Counter.since < moment - day, Counter.until < moment).execute()
     Mail.delete().where(Mail.created_at < moment - 7 * day).execute()
     Trust.delete().where(Trust.expires_at < moment).execute()
-    Session.delete().where(Session.seen_at < moment - audit_days * day).execute()
+    Session.delete().where(Session.seen_at < moment - max(audit_days * day, SESSION_LIFE)).execute()
     Audit.delete().where(Audit.at < moment - audit_days * day).execute()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,18 @@ class Program(Flask):
 
     def log_exception(self, exc_info: Any) -> None:
         own = request.environ.get(REQUEST_ID, "-")
-        self.logger.error("Exception in %s [%s], request %s", request.endpoint, request.method, own, exc_info=exc_info)
+        self.logger.error(
+            "Exception in %s [%s], request %s\n%s", request.endpoint, request.method, own, _places(exc_info[1])
+        )
+
+
+def _places(error: BaseException | None) -> str:
+    """Where it was raised and of which type, then its causes; none of its words, which may be somebody's address."""
+    told = ""
+    while error is not None:
+        told += "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__}\n"
+        error = error.__cause__ or error.__context__
+    return told
 
 
 def create_app(now: Callable[[], float] = time.time) -> Flask:

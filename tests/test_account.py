@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from peewee import IntegrityError
 
 import models
 from tests.conftest import PASSWORD
@@ -145,6 +146,16 @@ def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time)
     assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
 
 
+def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):
+    import accounts
+
+    assert models.Audit.select().where(models.Audit.action != "roster.imported").exists()
+    time.pass_(60)
+    accounts.sweep(time(), audit_days=0)
+    assert nao.get("/").url == "/"
+    assert not models.Audit.select().where(models.Audit.action != "roster.imported").exists()
+
+
 def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(nao, app, letters, mails, monkeypatch, time):
     import json
 
@@ -190,6 +201,15 @@ def test_the_database_file_is_its_owners_alone(tmp_path):
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
 
 
+def broken(_):
+    """As PostgreSQL puts it: with the value, and in the cause as well."""
+    words = "Key (email_key)=(nao@example.jp) already exists."
+    try:
+        raise ValueError(words)
+    except ValueError as cause:
+        raise IntegrityError(words) from cause
+
+
 def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails, log_in, caplog, capsys, monkeypatch):
     from tests.test_mailer import Broken
 
@@ -207,7 +227,7 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails
     ask(app, letters[NAO][0], "nao@example.jp")
     nao.get(mails.link.removeprefix("http://localhost"))
     nao.get(f"{clock}x")  # a tick that is refused
-    monkeypatch.setattr("views.home.today", lambda _: 1 / 0)
+    monkeypatch.setattr("views.home.today", broken)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
     assert nao.get("/").status == 500
     lines = capsys.readouterr().err
@@ -215,7 +235,9 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails
     for endpoint in ("login.login", "certificate.show", "certificate.clock", "password.reset", "home.home"):
         assert f'"endpoint": "{endpoint}"' in lines
     assert "login.failed" in trail
-    assert "ZeroDivisionError" in trail
+    assert "IntegrityError" in trail
+    assert "def broken" not in trail
+    assert "in broken" in trail, "the log does not say where"
     assert "not sent" in trail
     for secret in (
         letters[NAO][0],
