@@ -18,6 +18,7 @@ from models import database
 
 ROOT = Path(__file__).resolve().parent
 INSTANCE = ROOT / "instance"
+MIGRATIONS = ROOT / "migrations"
 
 
 class Setting(NamedTuple):
@@ -114,14 +115,17 @@ def check_serving(config: dict[str, Any]) -> None:
 
 
 def check_schema() -> None:
-    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages say so until it does."""
+    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages say so until it does.
+
+    A newer one is served: migrations only add (docs/upgrades.md), so that machines are renewed, or put back, one by one.
+    """
     with contextlib.suppress(OperationalError), database.connection_context():
         if not schema_up_to_date():
             raise BadSetting("The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again.")
 
 
 def schema_up_to_date() -> bool:
-    return all(step.applied is not None for step in Runner(database.obj, str(ROOT / "migrations")).status())
+    return all(step.applied is not None for step in Runner(database.obj, str(MIGRATIONS)).status())
 
 
 def server_options(cores: int) -> dict[str, int]:

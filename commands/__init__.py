@@ -6,11 +6,13 @@ import contextlib
 import csv
 import smtplib
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import peewee
 from flask import Flask, current_app
 from flask.cli import AppGroup
 from playhouse.migrations import Runner
@@ -18,6 +20,7 @@ from playhouse.migrations import Runner
 import accounts
 import imports
 import models
+import settings
 from codes import Keys
 from commands.operations import backup, stats
 from commands.people import audit, members
@@ -30,7 +33,8 @@ from roster import Roster, Unreadable
 from roster.columns import TITLES
 from roster.findings import Findings
 
-MIGRATIONS = Path(__file__).parent.parent / "migrations"
+UPGRADE_WAITS = 60
+"""Seconds that an upgrade waits for an import, and for whoever else uses what it changes."""
 PLAIN_EVERY = 200_000
 TEMPLATE_ROWS = (
     ("06139463", "128", "1024", "00", "見本 太郎", "ミホン タロウ", "昭和55年1月1日", "男", "本人", "平成16年4月1日"),
@@ -49,15 +53,38 @@ db.add_command(backup)
 
 @db.command()
 def upgrade() -> None:
-    """Create or upgrade the schema; safe to repeat."""
+    """Create or upgrade the schema; safe to repeat, and while the server runs."""
     if stores.is_sqlite():
         Path(models.database.database).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with models.database.connection_context(), stores.alone(seconds=60):
-            done = Runner(models.database.obj, str(MIGRATIONS)).up()
+        with models.database.connection_context(), stores.alone(seconds=UPGRADE_WAITS):
+            done = _apply_migrations()
     except stores.Busy as busy:
         raise Failed(str(busy)) from busy
     click.echo("\n".join(done) or "The schema is up to date.")
+
+
+def _apply_migrations() -> list[str]:
+    """The names of what was applied.
+
+    On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever comes later waits behind
+    it: live clocks would stop. So it waits for half a second, lets the others through, and tries again.
+    """
+    runner = Runner(models.database.obj, str(settings.MIGRATIONS))
+    before, until = runner.applied(), time.monotonic() + UPGRADE_WAITS
+    if not stores.is_sqlite():
+        models.database.execute_sql("SET lock_timeout = '500ms'")
+    while True:
+        try:
+            runner.up()
+            return [name for name in sorted(runner.applied()) if name not in before]
+        except peewee.OperationalError as error:
+            in_use = getattr(getattr(error, "orig", None), "sqlstate", "") == "55P03" or "locked" in str(error)
+            if not in_use:
+                raise
+            if time.monotonic() > until:
+                raise stores.Busy("ほかの処理が表を使い続けています。終わってから、もう一度実行してください。") from error
+            time.sleep(1)
 
 
 roster = AppGroup("roster", help="The roster (加入者CSV).")

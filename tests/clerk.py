@@ -1,4 +1,10 @@
-"""The commands alone, without the pages: what the clerk's tests drive, in this process or as `python -m tests.clerk`."""
+"""The commands alone, without the pages: what the clerk's tests drive, in this process or as `python -m tests.clerk`.
+
+TEST_MIGRATIONS names another folder than migrations/.
+"""
+
+import os
+from pathlib import Path
 
 from flask import Flask
 
@@ -18,4 +24,5 @@ def make_app() -> Flask:
 if __name__ == "__main__":
     from flask.cli import FlaskGroup
 
+    settings.MIGRATIONS = Path(os.environ.get("TEST_MIGRATIONS", settings.MIGRATIONS))
     FlaskGroup(create_app=make_app, add_default_commands=False).main(prog_name="flask")

@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import io
-import subprocess
-import sys
 import threading
 import time
 
@@ -12,8 +10,8 @@ import pytest
 from playhouse.migrations import Runner
 from playhouse.schema_diff import diff_models
 
-import commands
 import models
+import settings
 from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
 from tests.conftest import ROSTERS
 from tests.test_imports import HEAD, ROOT, WIFE, clerk, everything, lock_held, log_in  # noqa: F401
@@ -33,7 +31,7 @@ def test_the_migrated_schema_is_the_one_of_the_models(store, tmp_path):
 
     created = schema()
     models.database.drop_tables(models.TABLES)
-    Runner(models.database.obj, str(commands.MIGRATIONS)).up()
+    Runner(models.database.obj, str(settings.MIGRATIONS)).up()
     assert schema() == created
     assert not diff_models(models.database.obj, models.TABLES)
 
@@ -43,17 +41,6 @@ def test_an_upgrade_repeated_changes_nothing(clerk):  # noqa: F811
     before = everything()
     done = clerk.run("db", "upgrade")
     assert (done.exit_code, everything()) == (0, before)
-
-
-def test_two_upgrades_at_once_both_succeed(clerk, fresh):  # noqa: F811
-    models.database.close_all()
-    fresh()
-    runs = [
-        subprocess.Popen([sys.executable, "-m", "tests.clerk", "db", "upgrade"], cwd=ROOT, stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 0)] * 3
-    assert Member.select().count() == 0
 
 
 def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk, fresh):  # noqa: F811
