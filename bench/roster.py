@@ -7,64 +7,63 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
 
 from bench import roster_file
 from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 FLASK = [sys.executable, "-m", "flask"]
-CONTROL = "CREATE TABLE r (" + ", ".join(f"c{i}" for i in range(21)) + "); CREATE INDEX x ON r (c1, c2, c3, c4)"
+CONTROL = "CREATE TABLE r (" + ", ".join(f"c{i} text" for i in range(21)) + "); CREATE INDEX x ON r (c1, c2, c3, c4)"
 
 
-class Run(NamedTuple):
-    seconds: float
-    memory: int  # bytes at the peak, all its processes together
-    said: str
-    waited: float  # seconds, the longest that another writer waited for the database
+def run(command: list[str], env: dict[str, str]) -> float:
+    """Seconds. Nothing else runs meanwhile."""
+    begun = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise SystemExit("\n".join(done.stdout.splitlines()[-5:]))
+    return time.monotonic() - begun
 
 
-def measure(command: list[str], env: dict[str, str], database: Path | None = None) -> Run:
-    """Run a program and watch it, 20 times a second: its and its children's memory, and how long the database lets write."""
-    begun, peak, waited, over = time.monotonic(), 0, 0.0, threading.Event()
-    with tempfile.TemporaryFile("w+") as out:
-        run = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT)
+def watch(command: list[str], env: dict[str, str], database: Path | None) -> tuple[int, float]:
+    """Look 20 times a second, which slows it: bytes at the peak, of all its processes; seconds that another writer waits at most."""
+    peak, waited, over = 0, 0.0, threading.Event()
 
-        def watch() -> None:
-            nonlocal peak
+    def look(pid: int) -> None:
+        nonlocal peak
+        while not over.wait(0.05):
+            peak = max(peak, _resident(pid))
+
+    def write() -> None:
+        nonlocal waited
+        with contextlib.closing(sqlite3.connect(str(database), timeout=60, isolation_level=None)) as login:
             while not over.wait(0.05):
-                peak = max(peak, _resident(run.pid))
+                asked = time.monotonic()
+                login.execute("BEGIN IMMEDIATE")
+                login.execute("ROLLBACK")
+                waited = max(waited, time.monotonic() - asked)
 
-        def write() -> None:
-            nonlocal waited
-            with contextlib.closing(sqlite3.connect(str(database), timeout=60, isolation_level=None)) as login:
-                while not over.wait(0.05):
-                    asked = time.monotonic()
-                    login.execute("BEGIN IMMEDIATE")
-                    login.execute("ROLLBACK")
-                    waited = max(waited, time.monotonic() - asked)
-
-        watchers = [threading.Thread(target=watch)] + ([threading.Thread(target=write)] if database else [])
-        for watcher in watchers:
-            watcher.start()
-        status = run.wait()
-        seconds = time.monotonic() - begun
-        over.set()
-        for watcher in watchers:
-            watcher.join()
-        out.seek(0)
-        lines = out.read().splitlines()
+    running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    watchers = [threading.Thread(target=look, args=(running.pid,))]
+    watchers += [threading.Thread(target=write)] if database else []
+    for watcher in watchers:
+        watcher.start()
+    status = running.wait()
+    over.set()
+    for watcher in watchers:
+        watcher.join()
     if status:
-        raise SystemExit("\n".join(lines[-5:]))
-    return Run(seconds, peak, lines[-1] if lines else "", waited)
+        raise SystemExit(f"{command}: exit status {status}")
+    return peak, waited
 
 
 def _resident(pid: int) -> int:
@@ -80,56 +79,76 @@ def _resident(pid: int) -> int:
     return total + sum(_resident(int(child)) for child in children)
 
 
-def on_server(source: Path, env: dict[str, str], letters: Path) -> None:
-    """The same on a PostgreSQL of the measurement's own, as it comes, beside psql's \\copy into one indexed table."""
-    if not postgres.programs():
-        print("PostgreSQL: not measured, its programs are not here")
-        return
-    with postgres.Cluster(options="") as cluster:
-        columns = ", ".join(f"c{i} text" for i in range(21))
-        made = f"CREATE TABLE r ({columns}); CREATE INDEX x ON r (c1, c2, c3, c4)"
-        measure(["psql", cluster.url(), "-q", "-c", made], env)
-        copy = f"\\copy r FROM '{source}' WITH (FORMAT csv, HEADER)"
-        control = measure(["psql", cluster.url(), "-q", "-c", copy], env)
-        measure(["psql", cluster.url(), "-q", "-c", "DROP TABLE r"], env)
-        env = env | {"KAKUNIN_DATABASE_URL": cluster.url()}
-        measure([*FLASK, "db", "upgrade"], env)
-        first = measure([*FLASK, "roster", "import", str(source), "--credentials", str(letters)], env)
-        again = measure([*FLASK, "roster", "import", str(source)], env)
-    print(f"PostgreSQL, \\copy of them into one indexed table: {control.seconds:.1f} s")
-    for name, run in (("into an empty database, with letters", first), ("the same file again", again)):
-        print(f"{name}: {run.seconds:.1f} s, ratio {run.seconds / control.seconds:.1f}, {run.memory / 1e6:.0f} MB")
+@contextlib.contextmanager
+def empty(url: str) -> Iterator[tuple[dict[str, str], Path]]:
+    """A new database, by the settings that lead to it, and a folder of its own. `{}` in the URL stands for the folder."""
+    with tempfile.TemporaryDirectory(prefix="kakunin-bench-") as folder:
+        env = os.environ | {
+            "KAKUNIN_SECRET_KEY": secrets.token_hex(32),
+            "KAKUNIN_DATABASE_URL": url.format(folder),
+            "KAKUNIN_INSURERS": json.dumps({"06139463": {"name": "見本健康保険組合"}}),
+        }
+        run([*FLASK, "db", "upgrade"], env)
+        yield env, Path(folder)
+
+
+def compare(title: str, control: Callable[[Path], float], source: Path, urls: list[str], targets: tuple[str, str]) -> None:
+    """Each import beside the control, in turns, once for each database but the last, in which it is watched."""
+    beside: list[float] = []
+    alone: dict[str, list[float]] = {"into an empty database, with letters": [], "the same file again": []}
+    for turn, url in enumerate(urls, 1):
+        with empty(url) as (env, folder):
+            command = [*FLASK, "roster", "import", str(source)]
+            commands = zip(alone, ([*command, "--credentials", str(folder / "letters.csv")], command), strict=True)
+            if turn < len(urls):
+                beside.append(control(folder))
+                for name, words in commands:
+                    alone[name].append(run(words, env))
+                continue
+            print(f"{title}: {median(beside):.1f} s")
+            for name, words in commands:
+                took = median(alone[name])
+                memory, waited = watch(words, env, folder / "kakunin.db" if url.startswith("sqlite") else None)
+                print(
+                    f"{name}: {took:.1f} s, ratio {took / median(beside):.1f}{targets[0]}, {memory / 1e6:.0f} MB{targets[1]}"
+                )
+                if waited:
+                    print(f"  another writer waited {waited:.1f} s at most (target 10)")
 
 
 def main(rows: int = 1_000_000) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="kakunin-bench-"))
-    try:
-        source = folder / "roster.csv"
+    with tempfile.TemporaryDirectory(prefix="kakunin-bench-") as folder:
+        source = Path(folder, "roster.csv")
         roster_file.write(source, rows)
-        env = os.environ | {
-            "KAKUNIN_SECRET_KEY": secrets.token_hex(32),
-            "KAKUNIN_DATABASE_URL": f"sqlite:///{folder}/kakunin.db",
-            "KAKUNIN_INSURERS": json.dumps({"06139463": {"name": "見本健康保険組合"}}),
-        }
-        measure([*FLASK, "db", "upgrade"], env)
-        plain = ["sqlite3", str(folder / "plain.db"), CONTROL, ".mode csv", f".import --skip 1 {source} r"]
-        control = measure(plain, env)
-        (folder / "plain.db").unlink()
-        first = measure(
-            [*FLASK, "roster", "import", str(source), "--credentials", str(folder / "letters.csv")],
-            env,
-            folder / "kakunin.db",
+
+        def shell(own: Path) -> float:
+            return run(
+                ["sqlite3", str(own / "plain.db"), CONTROL, ".mode csv", f".import --skip 1 {source} r"], {**os.environ}
+            )
+
+        compare(
+            f"sqlite3 .import of {rows:,} rows into one indexed table",
+            shell,
+            source,
+            ["sqlite:///{}/kakunin.db"] * 4,
+            (" (target 3)", " (target 300)"),
         )
-        again = measure([*FLASK, "roster", "import", str(source)], env, folder / "kakunin.db")
-        print(f"sqlite3 .import of {rows:,} rows into one indexed table: {control.seconds:.1f} s")
-        for name, run in (("into an empty database, with letters", first), ("the same file again", again)):
-            ratio, memory = run.seconds / control.seconds, run.memory / 1e6
-            print(f"{name}: {run.seconds:.1f} s, ratio {ratio:.1f} (target 3), {memory:.0f} MB (target 300)")
-            print(f"  another writer waited {run.waited:.1f} s at most (target 10)")
-            print(f"  {run.said}")
-        on_server(source, env, folder / "letters-server.csv")
-    finally:
-        shutil.rmtree(folder)
+        if not postgres.programs():
+            print("PostgreSQL: not measured, its programs are not here")
+            return
+        with postgres.Cluster(options="") as cluster:
+
+            def psql(_: Path) -> float:
+                copy = f"\\copy r FROM '{source}' WITH (FORMAT csv, HEADER)"
+                steps = "DROP TABLE IF EXISTS r", CONTROL, copy
+                return [run(["psql", cluster.url(), "-q", "-c", step], {**os.environ}) for step in steps][-1]
+
+            names = [f"k{i}" for i in range(2)]
+            for name in names:
+                run(["psql", cluster.url(), "-q", "-c", f"CREATE DATABASE {name}"], {**os.environ})
+            compare(
+                "PostgreSQL, \\copy of them into one indexed table", psql, source, list(map(cluster.url, names)), ("", "")
+            )
 
 
 if __name__ == "__main__":
