@@ -102,9 +102,14 @@ class Keys:
 
     def hash_temporary(self, passwords: Iterable[str]) -> list[str]:
         """The keyed hash of each temporary password, as it is stored. 64 random bits need no slow one."""
-        key = self.signer("temporary").derive_key()
-        folded = fold("/".join(passwords)).encode().split(b"/")  # together, which costs a tenth
-        return [hmac.digest(key, p, "sha256").hex() for p in folded]
+        keyed = hmac.new(self.signer("temporary").derive_key(), digestmod="sha256")
+
+        def hashed(text: bytes) -> str:
+            copy = keyed.copy()  # half the cost of beginning with the key each time
+            copy.update(text)
+            return copy.hexdigest()
+
+        return list(map(hashed, fold("/".join(passwords)).encode().split(b"/")))  # folded together, which costs a tenth
 
     def fits_temporary(self, typed: str, stored: str | None) -> bool:
         signer, text = self.signer("temporary"), fold(typed).encode()

@@ -8,20 +8,22 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from codes import LETTERS, Keys, temporary_passwords
+from roster import BATCH
 from roster.parallel import Send
 
-BATCH = 1000
 _DIGITS = str.maketrans("01234567", "23456789")  # without 0 and 1, as codes.login_ids
 _LOGINS = len(LETTERS) * 8**9
 
+Logins = tuple[Sequence[int], list[str], list[str], list[str]]
+"""Numbers from 1, login IDs, temporary passwords, and their keyed hashes."""
 Drawn = tuple[list[int], list[str], list[str], list[str], list[str]]
-"""Numbers from 1, public ids, login IDs, temporary passwords, and their keyed hashes."""
+"""The same, with public ids after the numbers."""
 
 
-def batches(count: int, keys: Keys) -> Iterator[Drawn]:
-    """So many different ids and logins, both in ascending order, so that a unique index grows at its end.
+def logins(count: int, keys: Keys) -> Iterator[Logins]:
+    """So many different logins, their IDs in ascending order batch by batch, so that a unique index grows at its end.
 
-    Each is drawn without bias from its own part of all there are: as hard to guess as if drawn from the whole, since
+    Each ID is drawn without bias from its own part of all there are: as hard to guess as if drawn from the whole, since
     who draws blindly hits as many.
     """
     chance = random.Random(secrets.token_bytes(32))  # noqa: S311 - it only mixes what is drawn by `secrets`
@@ -29,23 +31,23 @@ def batches(count: int, keys: Keys) -> Iterator[Drawn]:
     for start in range(0, count, BATCH):
         turns = range(start, min(start + BATCH, count))
         drawn = struct.unpack(f"{len(turns)}Q", secrets.token_bytes(8 * len(turns)))
-        logins = [_login(i * part + number % part) for i, number in zip(turns, drawn, strict=True)]
-        logins.sort(key=lambda _: chance.random())  # so that one's own login ID does not tell those of one's neighbours
+        names = _in_letters([i * part + number % part for i, number in zip(turns, drawn, strict=True)])
+        names.sort(key=lambda _: chance.random())  # so that one's own login ID does not tell those of one's neighbours
         passwords = list(temporary_passwords(len(turns)))
-        yield (
-            list(range(start + 1, turns.stop + 1)),
-            public_ids(turns, count),
-            logins,
-            passwords,
-            keys.hash_temporary(passwords),
-        )
+        yield range(start + 1, turns.stop + 1), names, passwords, keys.hash_temporary(passwords)
+
+
+def batches(count: int, keys: Keys) -> Iterator[Drawn]:
+    """So many logins, and as many different public ids in ascending order."""
+    for numbers, names, passwords, hashes in logins(count, keys):
+        yield list(numbers), public_ids(numbers, count), names, passwords, hashes
 
 
 def public_ids(numbers: Sequence[int], most: int) -> list[str]:
     """An id for each of the numbers, which ascend to `most` and one more at the most: in ascending order, too."""
     digits, tails = len(f"{most + 1:x}"), secrets.token_hex(12 * len(numbers))
-    starts = range(0, 24 * len(numbers), 24)
-    return [f"{i:0{digits}x}{tails[at + digits : at + 24]}" for at, i in zip(starts, numbers, strict=True)]
+    heads = f"%0{digits}x" * len(numbers) % tuple(numbers)
+    return [heads[i * digits : (i + 1) * digits] + tails[i * 24 + digits : (i + 1) * 24] for i in range(len(numbers))]
 
 
 def send(count: int, keys: Keys, to: Send) -> None:
@@ -54,6 +56,7 @@ def send(count: int, keys: Keys, to: Send) -> None:
         to(batch)
 
 
-def _login(number: int) -> str:
-    letter, digits = divmod(number, 8**9)
-    return LETTERS[letter] + f"{digits:09o}".translate(_DIGITS)
+def _in_letters(numbers: Sequence[int]) -> list[str]:
+    """Login IDs by their place among all there are."""
+    digits = ("%09o" * len(numbers) % tuple(number % 8**9 for number in numbers)).translate(_DIGITS)
+    return [LETTERS[number // 8**9] + digits[i * 9 : i * 9 + 9] for i, number in enumerate(numbers)]
