@@ -220,7 +220,7 @@ class Roster:
         turned = list(zip(*rows, strict=True))
         cells = {name: turned[i] for name, i in self.places.items()}
         values = {name: self._rules[name].values(texts) for name, texts in cells.items()}
-        faulty: set[int] = set()
+        faulty: dict[int, set[str]] = {}
         if any(found is None for found in values.values()):
             kept = [i for i, row in enumerate(rows) if self._says_something(lines[i], row, findings)]
             if len(kept) < len(rows):
@@ -244,7 +244,7 @@ class Roster:
         return any(map(str.strip, row))
 
     def _cell_by_cell(
-        self, name: str, lines: list[int], texts: Collection[str], faulty: set[int], findings: Findings
+        self, name: str, lines: list[int], texts: Collection[str], faulty: dict[int, set[str]], findings: Findings
     ) -> list[Any]:
         found: list[Any] = []
         for i, text in enumerate(texts):
@@ -252,7 +252,7 @@ class Roster:
                 found.append(self._rules[name].parse(text))
             except Wrong as wrong:
                 found.append(None)
-                faulty.add(i)
+                faulty.setdefault(i, set()).add(name)
                 findings.error(lines[i], self.title(name), text, str(wrong))
         return found
 
@@ -266,14 +266,19 @@ class Roster:
                     findings.repair(lines[i], self.title(name), text, values[i])
 
     def _rows(
-        self, lines: list[int], cells: dict[str, Any], values: dict[str, list[Any]], faulty: set[int], findings: Findings
+        self,
+        lines: list[int],
+        cells: dict[str, Any],
+        values: dict[str, list[Any]],
+        faulty: dict[int, set[str]],
+        findings: Findings,
     ) -> list[list[Any]]:
         count = len(lines)
 
         def column(name: str) -> list[Any]:
             if name in values:
                 return values[name]
-            return [None if name in ("issue_reason", "delivery", "copay", "withheld") else ""] * count
+            return [None if TITLES[name].required else _BLANK.get(name, "")] * count
 
         born, qualified, lost, expires, copay = map(column, ("birth_date", "qualified_on", "lost_on", "expires_on", "copay"))
         about = zip(*map(column, Certificates.columns), strict=True)
@@ -287,13 +292,8 @@ class Roster:
             or p.complaints or (e and e[:4] >= f"{int(b[:4]) + 75}") or (b <= seventy or c is not None)
         ]  # fmt: skip
         for i in suspects:
-            if i not in faulty:
-                self._judge(
-                    lines[i],
-                    {name: texts[i] for name, texts in cells.items()},
-                    {n: v[i] for n, v in values.items()},
-                    findings,
-                )
+            row = {name: found[i] for name, found in values.items()}
+            self._judge(lines[i], {name: texts[i] for name, texts in cells.items()}, row, faulty.get(i, set()), findings)
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
         stored = {name: column(name) for name in FIELDS if name not in ("household", "delivery", "withheld")}
         stored["household"] = _households(*keys)
@@ -303,8 +303,8 @@ class Roster:
             stored[name] = [value or None for value in stored[name]]
         return [lines, *(stored[name] for name in FIELDS)]
 
-    def _judge(self, line: int, texts: dict[str, str], row: dict[str, Any], findings: Findings) -> None:
-        """What only the row as a whole can tell."""
+    def _judge(self, line: int, texts: dict[str, str], row: dict[str, Any], faulty: set[str], findings: Findings) -> None:
+        """What only the row as a whole can tell, as far as its cells are right."""
 
         def wrong(name: str, text: str) -> None:
             findings.error(line, self.title(name), texts.get(name, ""), text)
@@ -312,25 +312,29 @@ class Roster:
         def odd(name: str, text: str) -> None:
             findings.warning(line, self.title(name), texts.get(name, ""), text)
 
-        born, today = dt.date.fromisoformat(row["birth_date"]), self._today
-        if born > today:
+        born, qualified, lost, expires = map(row.get, ("birth_date", "qualified_on", "lost_on", "expires_on"))
+        today = self._today.isoformat()
+        if born and born > today:
             wrong("birth_date", f"今日（{today}）より後です。正しい日付を入力してください")
-        elif row["qualified_on"] < row["birth_date"]:
-            wrong("qualified_on", f"生年月日（{row['birth_date']}）より前です。どちらかを直してください")
-        if row.get("lost_on") and row["lost_on"] < row["qualified_on"]:
-            wrong("lost_on", f"資格取得年月日（{row['qualified_on']}）より前です。どちらかを直してください")
+        elif born and qualified and qualified < born:
+            wrong("qualified_on", f"生年月日（{born}）より前です。どちらかを直してください")
+        if lost and qualified and lost < qualified:
+            wrong("lost_on", f"資格取得年月日（{qualified}）より前です。どちらかを直してください")
         certificate = self._certificates[tuple(row.get(n, _BLANK.get(n, "")) for n in Certificates.columns)]
-        for name, is_wrong, text in certificate.complaints:
-            (wrong if is_wrong else odd)(name, text)
-        last = birthday(born, 75) - dt.timedelta(days=1)
-        if row.get("expires_on") and row["expires_on"] > last.isoformat():
+        if not faulty.intersection(Certificates.columns):
+            for name, is_wrong, text in certificate.complaints:
+                (wrong if is_wrong else odd)(name, text)
+        if not born:
+            return
+        birth = dt.date.fromisoformat(born)
+        last = birthday(birth, 75) - dt.timedelta(days=1)
+        if expires and expires > last.isoformat():
             odd("expires_on", f"75歳の誕生日の前日（{last}）より後です。{last} までとして表示します")
-        over = birthday(born, 70) <= today
+        over = birthday(birth, 70) <= self._today
         if row.get("copay") is not None and not over:
             odd("copay", "70歳になっていない人に割合があります。このまま取り込みます。違うときは空にしてください")
-        covered = not row.get("lost_on") or row["lost_on"] > today.isoformat()
-        shows = certificate.delivery in ("web", "paper") and covered
-        if over and self.has("copay") and row["copay"] is None and shows and today >= copay_from(born):
+        shows = certificate.delivery in ("web", "paper") and (not lost or lost > today)
+        if over and self.has("copay") and row["copay"] is None and shows and self._today >= copay_from(birth) and not faulty:
             odd("copay", "70歳以上の人に割合がありません。このまま取り込みます。1割、2割、3割のいずれかを入力してください")
 
 

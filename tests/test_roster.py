@@ -342,12 +342,35 @@ def test_unknown_columns_are_ignored_with_a_warning_each_and_twins_refused(read)
     assert "同じ列が2つ" in found.messages[0]
 
 
-def test_a_missing_required_column_is_named(read, tmp_path):
-    path = tmp_path / "r.csv"
-    path.write_text(text_of([{k: v for k, v in PERSON.items() if k not in ("氏名", "性別")}]))
-    with Findings() as found:
-        Roster(path, INSURERS, TODAY).check_header(found)
-    assert [m.split(",")[1] for m in found.messages] == [" column 氏名", " column 性別"]
+REQUIRED = [title.japanese for title in TITLES.values() if title.required]
+
+
+@pytest.mark.parametrize("title", REQUIRED)
+def test_a_missing_required_column_is_named_and_the_others_are_checked_all_the_same(read, title):
+    def without(row):
+        return {name: cell for name, cell in row.items() if name != title}
+
+    _, found = read([without(PERSON)])
+    assert (found.errors, found.warnings) == (1, 0)
+    assert found.messages[0].startswith(f"line 1, column {title}, value : この列がありません")
+    bad = without(PERSON | dict.fromkeys(REQUIRED, "") | {"枝番": "x", "有効期限": "2025-01-01"})
+    _, found = read([without(PERSON), bad])
+    told = sorted(message.split(",")[1].removeprefix(" column ") for message in found.messages[1:])
+    assert told == sorted({*REQUIRED, "枝番", "有効期限"} - {title})
+
+
+def test_what_is_wrong_with_a_row_is_all_told_at_once(read):
+    _, found = read([PERSON | {"性別": "9", "資格喪失年月日": "2000-01-01", "有効期限": "2025-01-01", "備考": "\ue000"}])
+    assert sorted(m.split(",")[1] for m in found.messages) == [
+        " column 備考",
+        " column 性別",
+        " column 有効期限",
+        " column 資格喪失年月日",
+    ]
+    _, found = read(
+        [PERSON | {"交付方法": "FAX", "交付年月日": "", "生年月日": "2099-01-01", "資格取得年月日": "1900-01-01"}]
+    )
+    assert sorted(m.split(",")[1] for m in found.messages) == [" column 交付方法", " column 生年月日"]
 
 
 def test_english_headers_in_any_order_and_capitals_are_known(read):
