@@ -65,7 +65,13 @@ def connect(url: str) -> None:
             "timeout": 15,
             "max_connections": 0,
             "check_same_thread": False,  # a connection goes from thread to thread, one at a time
-            "pragmas": {"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "busy_timeout": 15000},
+            "pragmas": {
+                "page_size": 16384,  # of a new file: a million people are written in a quarter of the calls
+                "journal_mode": "wal",
+                "synchronous": "full",
+                "foreign_keys": 1,
+                "busy_timeout": 15000,
+            },
         }
     else:
         scheme = "postgresql"

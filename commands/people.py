@@ -77,13 +77,20 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         member: Member = account.member
         password = next(iter(temporary_passwords(1)))
         number = member.insurer_number, member.symbol, member.number, member.branch
-        who = member.person_id, member.name, addressee or _addressee(member), member.workplace
+        to = " ".join((addressee or _addressee(member)).split())
+        cells = (
+            grouped(account.login_id),
+            grouped(password),
+            *number,
+            member.person_id or "",
+            member.name,
+            to,
+            member.workplace,
+        )
         changes: dict[str, Any] = {"temporary_hash": secret.hash_temporary([password])[0], "password_hash": None}
         changes |= {"registered_at": None} | ({} if keep_email else {"email": None, "email_key": None})
         try:
-            letters.write(
-                [CELL_END.join((grouped(account.login_id), grouped(password), *number, *[cell or "" for cell in who]))]
-            )
+            letters.write([CELL_END.join(cells).encode()])
             with models.transaction():
                 accounts.end_everything(account, now)
                 Mail.delete().where(Mail.account == account.member_id, Mail.state.in_(("waiting", "sending"))).execute()

@@ -79,15 +79,13 @@ def plan(
     """
     made = Plan(work, roster, today)
     roster.check_header(findings)
-    if findings.errors:
-        return made
     made.stored = made.one("SELECT count(*) FROM member")
-    if keys and not made.stored and roster.lines >= EAGER_FROM:
+    if keys and not made.stored and not findings.errors and roster.lines >= EAGER_FROM:
         if stores.is_sqlite() and First.takes(work, roster):
             made.first = First(work, roster, keys)
         else:
             made.logins = spawned(partial(keyring.send, roster.lines, keys))
-            work.helpers.append(made.logins)
+            work.ended.callback(made.logins.close)
     work.folder.cleanup()
     _stage(made, findings, progress)
     if made.first:

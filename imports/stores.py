@@ -67,8 +67,8 @@ class Workspace(sqlite3.Connection):
 
     aside: sqlite3.Connection
     """Another connection that sees the same, for another thread to read with, at the same time."""
-    helpers: list[Any]
-    """What other processes send; they hold the import's lock as well, and so are ended with it."""
+    ended: contextlib.ExitStack
+    """What ends with it: files, and other processes, which hold the import's lock as well."""
     folder: tempfile.TemporaryDirectory[str]
     """Where the files are until `folder.cleanup()`: from then on they have no name, and nothing of them is left, however the process ends."""
 
@@ -87,9 +87,7 @@ def workspace() -> Iterator[Workspace]:
     ):
         work.aside = aside
         work.folder = tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 - as SQLite itself
-        work.helpers = []
-        with work.folder as folder, contextlib.ExitStack() as ended:
-            ended.callback(lambda: [helper.close() for helper in work.helpers])
+        with work.folder as folder, contextlib.ExitStack() as work.ended:
             for connection in (work, aside):
                 connection.executescript("PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000;")
                 for name, cache in (("stage", 48000), ("logins", 16000)):

@@ -15,6 +15,7 @@ import pytest
 
 import models
 from models import Account, Audit, Member, RosterImport, Session, Trust
+from roster import BATCH
 from tests.clerk import make_app
 from tests.conftest import ROSTERS, settings_for
 from tests.test_roster import PERSON, text_of
@@ -506,7 +507,7 @@ def test_a_taken_login_id_is_drawn_again(clerk, monkeypatch):
 
     clerk.roster([HEAD])
     taken = Account.get().login_id
-    monkeypatch.setattr(keyring, "_login", lambda number: taken)
+    monkeypatch.setattr(keyring, "_in_letters", lambda numbers: [taken] * len(numbers))
     done = clerk.roster([HEAD, WIFE])
     assert counts(done) == (1, 0, 0, 1, 0)
     assert len({a.login_id for a in Account.select()}) == 2
@@ -547,16 +548,30 @@ def test_logins_drawn_by_another_process_while_reading_are_as_good(clerk, large,
 
 FAMILIES = [
     *[HEAD, WIFE, CHILD | {"不開示": "1"}],
-    *[person | {"番号": "77"} for person in (CHILD, WIFE, HEAD)],
+    *[person | {"番号": "77"} for person in (HEAD, WIFE, CHILD)],
     *[HEAD | {"番号": "88", "不開示": "1"}, WIFE | {"番号": "88", "氏名": "=1+1"}],
     OTHER | {"交付事由": "7", "氏名": '見本 "●", 子', "事業所名称": "@社"},
     OTHER | {"番号": "３", "記号": "れい", "枝番": "", "資格喪失年月日": "2026-10-01"},
 ]
 
+ORDERS = {
+    "each household together": lambda rows: rows,
+    "over the end of a batch": lambda rows: [*({**row, "記号": "群"} for row in crowd(BATCH - 2)), *rows],
+    "an empty line": lambda rows: [rows[0], {}, *rows[1:]],
+    "an empty line at the beginning": lambda rows: [dict.fromkeys(rows[0], ""), *rows],
+    "dependents first": lambda rows: [*rows[:3], *rows[5:2:-1], *rows[6:]],
+    "behind another's subscriber": lambda rows: [rows[3], *rows[1:3], rows[0], *rows[4:]],
+}
 
-def test_a_first_roster_that_is_taken_over_is_stored_as_row_by_row(clerk, large, fresh, monkeypatch):
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_first_roster_that_is_taken_over_is_stored_as_row_by_row(clerk, large, fresh, monkeypatch, order):
     import imports
+    from imports.first import First
 
+    rows = ORDERS[order](FAMILIES)
+    searched = []
+    monkeypatch.setattr(First, "_letters", lambda *of, search=First._letters: searched.append(1) or search(*of))
     found = []
     for least in (1, 10**9):
         models.database.close_all()
@@ -564,17 +579,17 @@ def test_a_first_roster_that_is_taken_over_is_stored_as_row_by_row(clerk, large,
         assert clerk.run("db", "upgrade").exit_code == 0
         monkeypatch.setattr(imports, "EAGER_FROM", least)
         path = clerk.folder / f"families{least}.csv"
-        head, *rows = text_of(FAMILIES).splitlines(keepends=True)
-        path.write_text(head + rows[0] + "\r\n" + "".join(rows[1:]), "utf-8")  # an empty line: ids have a gap
+        path.write_text(text_of(rows), "utf-8")
         done = clerk.roster(path)
-        assert counts(done) == (10, 0, 0, 0, 0), done["out"]
+        assert counts(done) == (len([row for row in rows if any(row.values())]), 0, 0, 0, 0), done["out"]
         names = [name for name in Member._meta.fields if name not in ("id", "public_id")]
         letters = [tuple(row.values())[2:] for row in clerk.letters]
         accounts = [a.member.number for a in Account.select().order_by(Account.member)]
         plan = done["out"].replace(path.name, "").replace(f"letters{clerk.files}", "")
         found.append((stored(*names), letters, accounts, plan))
     assert found[0] == found[1]
-    assert len(found[0][1]) == 6
+    assert len(found[0][1]) == counts(done)[0] - 4
+    assert bool(searched) is (order not in list(ORDERS)[:2])
 
 
 WRONG = {
@@ -584,19 +599,23 @@ WRONG = {
     "one branch twice": [HEAD, WIFE, CHILD | {"枝番": "01"}],
     "no subscriber": [HEAD, WIFE | {"番号": "9"}],
     "two subscribers": [HEAD, WIFE | {"本人家族区分": "本人"}],
+    "two subscribers apart": [HEAD, OTHER, WIFE | {"本人家族区分": "本人"}],
+    "two subscribers here and none there": [HEAD, WIFE | {"本人家族区分": "本人"}, WIFE | {"番号": "9"}],
     "company without a branch": [HEAD, WIFE | {"枝番": ""}],
+    "without a branch in company": [HEAD | {"枝番": ""}, WIFE],
     "no date of issue": [{k: v for k, v in HEAD.items() if k != "交付年月日"} | {"交付事由": "1", "交付方法": "WEB"}],
 }
 
 
+@pytest.mark.parametrize("scattered", [False, True])
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_with_a_first_roster_is_told_in_the_same_words(clerk, large, monkeypatch, wrong):
+def test_what_is_wrong_with_a_first_roster_is_told_in_the_same_words(clerk, large, monkeypatch, wrong, scattered):
     import imports
 
     said = []
     for least in (1, 10**9):
         monkeypatch.setattr(imports, "EAGER_FROM", least)
-        done = clerk.roster([*WRONG[wrong]])
+        done = clerk.roster([*WRONG[wrong], *([person | {"番号": "55"} for person in (WIFE, HEAD)] if scattered else [])])
         assert (done["exit"], done["added"]) == (1, 0)
         assert done["errors"] > 0
         said.append(done["out"])
