@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from playwright.sync_api import sync_playwright
 
 from bench.live import line, open_displays
 from bench.servers import environment, serving
+from tests.postgres import free_port
 from tests.ready import browser
 
 LIGHTHOUSE = "lighthouse@12.8.2"
@@ -59,9 +59,7 @@ def weigh(address: str, session: str) -> None:
 
 def audit(base: str, session: str, folder: Path) -> None:
     """Lighthouse, as on a phone, in a browser that holds the cookie itself: one given as a header hides the lease."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with sync_playwright() as playwright:
         phone = playwright.chromium.launch_persistent_context(
             folder / "profile",

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.postgres import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -70,9 +72,7 @@ def plain():
 @contextlib.contextmanager
 def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.Popen]]:
     """Granian with the settings of `make serve`, on a free port, for `target` (module:factory)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     code = f"from commands import server; server.start('127.0.0.1', '{port}', '{target}')"
     process = subprocess.Popen(
         [sys.executable, "-c", code],

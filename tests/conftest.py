@@ -25,11 +25,12 @@ from playwright.sync_api import Page, sync_playwright
 
 import models
 from tests.phone import Phone
-from tests.postgres import Cluster
+from tests.postgres import Cluster, free_port
 from tests.ready import browser
 
 ROOT = Path(__file__).parent.parent
 ROSTERS = ROOT / "tests" / "rosters"
+FLASK = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
 KEY = "9d3c1f0a7b5e4826c1d0f9e8b7a6954321fedcba0123456789abcdef01234567"
 INSURERS = {
     "06139463": {
@@ -160,19 +161,22 @@ def imported(tmp_path_factory, cluster):
     url = new_database(cluster, folder, "imported")
     with pytest.MonkeyPatch.context() as patch:
         settings_for(patch, url)
-        from app import create_app
-
-        app = create_app()
-        letters = str(folder / "letters.csv")
-        with app.app_context():
-            for arguments in (
-                ["db", "upgrade"],
-                ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", letters],
-            ):
-                done = app.test_cli_runner().invoke(args=arguments)
-                assert done.exit_code == 0, done.output
-        models.database.close_all()
+        import_sample(folder)
     return url, folder
+
+
+def import_sample(folder: Path) -> dict[str, tuple[str, str]]:
+    """The sample roster into the database of the settings, by the commands; its letters into the folder."""
+    roster = ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", str(folder / "letters.csv")]
+    for arguments in (["db", "upgrade"], roster):
+        subprocess.run([*FLASK, *arguments], cwd=ROOT, check=True, capture_output=True)
+    return logins_in(folder)
+
+
+def logins_in(folder: Path) -> dict[str, tuple[str, str]]:
+    """name: (login id, temporary password), as the clerk's file has them."""
+    with (folder / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
 
 
 def settings_for(patch: pytest.MonkeyPatch, url: str) -> None:
@@ -228,9 +232,7 @@ def mails():
 
 @pytest.fixture
 def letters(imported):
-    """name: (login id, temporary password), as the clerk's file has them."""
-    with (imported[1] / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
-        return {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
+    return logins_in(imported[1])
 
 
 BORN = {
@@ -300,12 +302,6 @@ class Postbox:
         raise AssertionError(f"no mail number {count}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def postbox():
     box = Postbox()
@@ -325,18 +321,13 @@ def site(fresh, tmp_path, monkeypatch, postbox):
     monkeypatch.setenv("KAKUNIN_BASE_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("HOST", "127.0.0.1")
     monkeypatch.setenv("PORT", str(port))
-    flask = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
-    roster = [*("roster", "import", str(ROSTERS / "roster-utf8.csv")), "--credentials", str(tmp_path / "letters.csv")]
-    for arguments in (["db", "upgrade"], roster):
-        subprocess.run([*flask, *arguments], cwd=ROOT, check=True, capture_output=True)
-    process = subprocess.Popen([*flask, "serve"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    letters = import_sample(tmp_path)
+    process = subprocess.Popen([*FLASK, "serve"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
         sleep(0.05)
-    with (tmp_path / "letters.csv").open(encoding="utf-8-sig") as file:
-        letters = {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
     yield f"http://127.0.0.1:{port}", process, letters
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
@@ -383,6 +374,18 @@ def first_use(page: Page, site, postbox: Postbox, name: str = NAO) -> None:
     page.fill("[name=bday]", BORN[name])
     page.fill("[name=new-password]", PASSWORD)
     page.fill("[name=email]", "nao@example.jp")
+    count = len(postbox.mails)
+    submit(page)
+    page.fill("[name=code]", postbox.code(count + 1))
+    submit(page)
+    page.wait_for_url(f"{address}/")
+
+
+def log_in_again(page: Page, site, postbox: Postbox, name: str = NAO) -> None:
+    """With the own password and a mailed code, from the login to home."""
+    address, _, letters = site
+    page.fill("[name=username]", letters[name][0])
+    page.fill("[name=password]", PASSWORD)
     count = len(postbox.mails)
     submit(page)
     page.fill("[name=code]", postbox.code(count + 1))

@@ -21,16 +21,20 @@ def programs() -> Path | None:
     return max((path.parent for path in versions), key=lambda path: float(path.parent.name), default=None)
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Cluster:
     """With `with`: made and started, then stopped and deleted."""
 
     def __init__(self, options: str = SPEED) -> None:
         found = programs()
         assert found, "python -m tests.ready installs PostgreSQL"
-        self.programs, self.options = found, options
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.programs, self.options, self.port = found, options, free_port()
 
     def url(self, name: str = "postgres") -> str:
         return f"postgresql://kakunin@127.0.0.1:{self.port}/{name}"

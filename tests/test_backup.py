@@ -17,7 +17,7 @@ import pytest
 
 import accounts
 import models
-from tests.conftest import NAO, PASSWORD, ROOT, ROSTERS, settings_for
+from tests.conftest import NAO, PASSWORD, ROOT, import_sample, settings_for
 from tests.phone import Phone
 from tests.postgres import Cluster
 
@@ -142,9 +142,7 @@ def restored(request, tmp_path, monkeypatch, now):
             ]
             copy = tmp_path / "copy"
             ask = start(addresses[0]).test_cli_runner().invoke
-            roster = ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", str(tmp_path / "letters.csv")]
-            for arguments in (["db", "upgrade"], roster):
-                assert ask(args=arguments).exit_code == 0
+            import_sample(tmp_path)
             work()
             if cluster:
                 run("pg_dump", "--format=custom", f"--file={copy}", addresses[0])

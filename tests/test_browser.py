@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect
 
-from tests.conftest import NAO, PASSWORD, first_use, submit
+from tests.conftest import first_use, log_in_again
 
 
 def shown_time(page: Page) -> str:
@@ -35,16 +35,10 @@ def veiled(page: Page) -> bool:
 
 @pytest.mark.both
 def test_from_login_through_a_mailed_code_to_a_clock_that_ticks_and_a_veil_when_it_stops(phone, site, postbox):
-    address, process, letters = site
+    _, process, _ = site
     first_use(phone, site, postbox)
     phone.locator("form[action$='/logout'] button").click()
-    phone.fill("[name=username]", letters[NAO][0])
-    phone.fill("[name=password]", PASSWORD)
-    count = len(postbox.mails)
-    submit(phone)
-    phone.fill("[name=code]", postbox.code(count + 1))
-    submit(phone)
-    phone.wait_for_url(f"{address}/")
+    log_in_again(phone, site, postbox)
     phone.locator("a[href*='/certificates/']").first.click()
     seen = {shown_time(phone)}
     deadline = time.monotonic() + 8

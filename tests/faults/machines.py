@@ -7,14 +7,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tests.conftest import ROOT, free_port
+from tests.conftest import FLASK, ROOT
+from tests.postgres import free_port
 from tests.ready import proxy
-
-FLASK = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
 
 
 def until(true, seconds: float = 20) -> None:

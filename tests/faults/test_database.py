@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import resource
 import signal
@@ -16,7 +15,7 @@ import models
 from bench.crowd import hold
 from bench.live import open_displays
 from bench.servers import environment, serving
-from tests.conftest import BORN, PASSWORD, ROSTERS, Box, settings_for
+from tests.conftest import BORN, PASSWORD, Box, import_sample, settings_for
 from tests.faults.machines import status, until, workers
 from tests.phone import Phone
 from tests.postgres import Cluster
@@ -60,13 +59,7 @@ def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_
         mails = Box()
         mailer = app.extensions["kakunin"].mailer
         monkeypatch.setattr(mailer, "ring", lambda: mailer.drain(mails))
-        letters = str(tmp_path / "letters.csv")
-        roster = ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", letters]
-        for arguments in (["db", "upgrade"], roster):
-            done = app.test_cli_runner().invoke(args=arguments)
-            assert done.exit_code == 0, done.output
-        with open(letters, encoding="utf-8-sig", newline="") as file:
-            logins = {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
+        logins = import_sample(tmp_path)
         answered, begun = [], threading.Event()
 
         def register() -> None:

@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import expect
 
 from settings import SETTINGS
-from tests.conftest import NAO, PASSWORD, ROOT, ROSTERS, first_use, free_port, settings_for, submit
+from tests.conftest import NAO, PASSWORD, ROOT, first_use, import_sample, settings_for, submit
 from tests.faults.machines import FLASK, Machine, Nginx, until
-from tests.postgres import Cluster
+from tests.postgres import Cluster, free_port
 
 WATCH = """() => {
     window.seen = []
@@ -39,7 +39,7 @@ def skipped(times: list[str]) -> int:
 
 @pytest.fixture
 def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
-    """(the first machine, which serves; the second, which is not there yet; the proxy; letters), over TLS."""
+    """(the first machine, which serves; the second, which is not there yet; the proxy; logins by name), over TLS."""
     with Cluster() as cluster:
         settings_for(monkeypatch, cluster.url())
         monkeypatch.delenv("KAKUNIN_INSECURE_COOKIES")
@@ -47,13 +47,10 @@ def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
         monkeypatch.setenv("KAKUNIN_BASE_URL", f"https://localhost:{port}")
         monkeypatch.setenv("KAKUNIN_PROXIES", "1")
         monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
-        letters = tmp_path / "letters.csv"
-        roster = ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", str(letters)]
-        for arguments in (["db", "upgrade"], roster):
-            subprocess.run([*FLASK, *arguments], cwd=ROOT, check=True, capture_output=True)
+        logins = import_sample(tmp_path)
         machines = [Machine({}), Machine({})]
         nginx = Nginx(tmp_path_factory.mktemp("nginx"), port, machines)
-        yield *machines, nginx, letters
+        yield *machines, nginx, logins
         nginx.end()
         for machine in machines:
             if machine.process.poll() is None:
@@ -72,11 +69,7 @@ def phone(chromium):
 
 
 def test_one_of_two_machines_dies_and_no_one_is_logged_out(two, phone, postbox):
-    import csv
-
-    first, second, nginx, letters = two
-    with letters.open(encoding="utf-8-sig", newline="") as file:
-        logins = {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
+    first, second, nginx, logins = two
     second.end()  # the login can only reach the first
     first_use(phone, (nginx.address, first.process, logins), postbox)
     phone.locator("form[action$='/logout'] button").click()
