@@ -16,7 +16,7 @@ from typing import Any
 
 from codes import Keys, login_ids
 from imports import keyring, stores
-from imports.first import First
+from imports.first import STAGED, First
 from imports.letters import Letters, write_letters
 from roster import FIELDS, Roster
 from roster.findings import Findings
@@ -26,7 +26,6 @@ SHARE = 0.05  # the share of stored people who may end, or change birth date, na
 
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 SENSITIVE = ("birth_date", "name", "sex")
-STAGED = f"CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})"
 KEYED = "INSERT INTO keyed VALUES (?, ?, ?, ?, ?)"
 EAGER_FROM = 50_000  # lines from which on logins are drawn by a process of their own while the roster is read
 

@@ -28,6 +28,7 @@ PLACES = {Member._meta.table_name: "stage", Account._meta.table_name: "logins"}
 _SHAPE = f"{grouped('A' * 10)}{CELL_END}{grouped('A' * 14)}{CELL_END}".encode()
 """How a login ID and a temporary password stand in a letter's row: always of one length."""
 FIRST_LINE = 2
+STAGED = f"CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})"
 
 
 class Households:
@@ -94,16 +95,15 @@ class First:
         self.work, self._rows = work, roster.lines
         letters = tempfile.TemporaryFile(dir=work.folder.name)  # noqa: SIM115 - it ends with the workspace
         self._households: Households | None = Households(work.ended.enter_context(letters))
-        self._copy(work, "member", "table")
+        self._copy("member", "table")
         work.execute(f"CREATE VIEW stage.staged AS SELECT id AS line, {', '.join(FIELDS)} FROM member")
         values = ", ".join(["?"] * len(FIELDS))
         self._insert = (
             f"INSERT INTO stage.member (id, {', '.join(FIELDS)}, public_id, shows_children)"
             f" VALUES (?, {values[:-1]}coalesce(?, 0), ?, 0)"
         )
-        (table,) = self._sources(work, "account", "table")
-        indexes = self._sources(work, "account", "index")
-        self._logins = spawned(partial(_draw, f"{work.folder.name}/logins", [table], indexes, roster.lines, keys))
+        made = self._sources("account", "table"), self._sources("account", "index")
+        self._logins = spawned(partial(_draw, f"{work.folder.name}/logins", *made, roster.lines, keys))
         work.ended.callback(self._logins.close)
         next(self._logins)  # it has opened the file
 
@@ -113,16 +113,15 @@ class First:
         used = "SELECT EXISTS (SELECT 1 FROM member) OR EXISTS (SELECT 1 FROM audit WHERE member IS NOT NULL)"
         return not work.execute(used).fetchone()[0] and not {"issued_on", "expires_on"} & roster.kept
 
-    @staticmethod
-    def _sources(connection: sqlite3.Connection, table: str, kind: str) -> list[str]:
+    def _sources(self, table: str, kind: str) -> list[str]:
         """How the table, or its indexes, were made."""
         made = "SELECT sql FROM main.sqlite_schema WHERE tbl_name = ? AND type = ? AND sql IS NOT NULL"
-        return [sql for (sql,) in connection.execute(made, (table, kind))]
+        return [sql for (sql,) in self.work.execute(made, (table, kind))]
 
-    def _copy(self, connection: sqlite3.Connection, table: str, kind: str) -> None:
-        for sql in self._sources(connection, table, kind):
+    def _copy(self, table: str, kind: str) -> None:
+        for sql in self._sources(table, kind):
             before, name = sql.split(f"{kind.upper()} ", 1)
-            connection.execute(f"{before}{kind} stage.{name}")
+            self.work.execute(f"{before}{kind} stage.{name}")
 
     def add(self, columns: list[list[Any]]) -> bool:
         """Stage a batch of rows. False where a cell is missing that must not be: none of them is kept."""
@@ -139,7 +138,7 @@ class First:
     def is_sound(self) -> bool:
         """Whether each row is a person of their own, in a household with one subscriber. Makes the indexes by the way."""
         try:
-            self._copy(self.work, "member", "index")
+            self._copy("member", "index")
         except sqlite3.IntegrityError:
             return False
         different = "SELECT count(*) FROM (SELECT DISTINCT household FROM stage.member {})"
@@ -160,7 +159,7 @@ class First:
         """None: there is something to tell. `staged` becomes a table of any rows, and logins are drawn anew if nothing is wrong."""
         self._logins.close()
         self.work.execute("DROP VIEW stage.staged")
-        self.work.execute(f"CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {', '.join(FIELDS)})")
+        self.work.execute(STAGED)
         self.work.execute(f"INSERT INTO staged SELECT id, {', '.join(FIELDS)} FROM stage.member")
         self.work.execute("DROP TABLE stage.member")
         return None
