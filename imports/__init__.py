@@ -16,7 +16,7 @@ from typing import Any
 
 from codes import Keys, login_ids
 from imports import keyring, stores
-from imports.first import STAGED, First
+from imports.first import PLACES, STAGED, First
 from imports.letters import Letters, write_letters
 from roster import FIELDS, Roster
 from roster.findings import Findings
@@ -80,7 +80,7 @@ def plan(
     roster.check_header(findings)
     made.stored = made.one("SELECT count(*) FROM member")
     if keys and not made.stored and not findings.errors and roster.lines >= EAGER_FROM:
-        if stores.is_sqlite() and First.takes(work, roster):
+        if First.takes(work, roster):
             made.first = First(work, roster, keys)
         else:
             made.logins = spawned(partial(keyring.send, roster.lines, keys))
@@ -330,7 +330,8 @@ def _redraw_taken(made: Plan) -> None:
 
 def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """What applies the plan, in the order of execution. Both databases understand it."""
-    yield from made.first.statements() if made.first else _changes(made)
+    if not made.first:
+        yield from _changes(made)
     counts = made.added, made.changed, made.ended, made.unchanged
     note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
     yield note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))
@@ -387,7 +388,7 @@ def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
         with ThreadPoolExecutor(1) as other:
             written = other.submit(write_letters, made, letters) if letters else None
             last = written.result if written else lambda: None
-            stores.execute(made.work, list(statements(made, now)), last, foreign_keys=not made.first)
+            stores.execute(made.work, list(statements(made, now)), last, PLACES if made.first else {})
     except BaseException:
         if letters:
             letters.discard()

@@ -1,6 +1,6 @@
-"""The first roster, into an empty SQLite database: staged as the tables themselves will hold it, and taken over as it is.
+"""The first roster, into an empty database: staged as the tables themselves will hold it, and taken over as it is.
 
-Where one of two tables is empty and both have the same columns and indexes, SQLite copies rows and index entries without looking into
+On SQLite, where one of two tables is empty and both have the same columns and indexes, SQLite copies rows and index entries without looking into
 them (its transfer optimization, insert.c): a million people in a second, where row by row they take five. Whatever a clerk
 would have to be told of goes the general way, which has the sentences.
 """
@@ -18,12 +18,11 @@ from typing import IO, Any
 from codes import Keys, grouped
 from imports import keyring
 from imports.letters import CELL_END, LETTER, ROW_END
-from imports.stores import Workspace, tune
-from models import Account, Member
+from imports.stores import USED, Workspace, tune
 from roster import BATCH, FIELDS, Roster
 from roster.parallel import Send, spawned
 
-PLACES = {Member._meta.table_name: "stage", Account._meta.table_name: "logins"}
+PLACES = {"member": "stage", "account": "logins"}
 """Where each table is staged: in files of their own, so that two may work on them."""
 _SHAPE = f"{grouped('A' * 10)}{CELL_END}{grouped('A' * 14)}{CELL_END}".encode()
 """How a login ID and a temporary password stand in a letter's row: always of one length."""
@@ -110,8 +109,7 @@ class First:
     @staticmethod
     def takes(work: Workspace, roster: Roster) -> bool:
         """Whether nobody was ever stored, since ids are never used twice, and the file holds whole certificates."""
-        used = "SELECT EXISTS (SELECT 1 FROM member) OR EXISTS (SELECT 1 FROM audit WHERE member IS NOT NULL)"
-        return not work.execute(used).fetchone()[0] and not {"issued_on", "expires_on"} & roster.kept
+        return not work.execute(USED).fetchone()[0] and not {"issued_on", "expires_on"} & roster.kept
 
     def _sources(self, table: str, kind: str) -> list[str]:
         """How the table, or its indexes, were made."""
@@ -173,10 +171,6 @@ class First:
         if people != last - FIRST_LINE + 1:
             self.work.execute("DELETE FROM logins.account WHERE member_id NOT IN (SELECT id FROM stage.member)")
         self.work.execute("DELETE FROM logins.account WHERE member_id IN (SELECT id FROM stage.member WHERE withheld)")
-
-    def statements(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        for table, place in PLACES.items():
-            yield f"INSERT INTO main.{table} SELECT * FROM {place}.{table}", ()
 
     def letters(self) -> tuple[int, Iterator[bytes]]:
         """How many are left out since they would go to a withheld subscriber; and the rows, a batch at a time."""

@@ -9,8 +9,9 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+from peewee import SqliteDatabase
 
 import models
 
@@ -77,26 +78,25 @@ class Workspace(sqlite3.Connection):
 def workspace() -> Iterator[Workspace]:
     """Where a roster is compared with what is stored.
 
-    On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of the members.
+    On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of what plans look at.
     """
-    path = Path(models.database.database) if is_sqlite() else ":memory:"
+    place = tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 - as SQLite itself
     options: dict[str, Any] = {"isolation_level": None, "timeout": 15, "check_same_thread": False, "factory": Workspace}
-    with (
-        contextlib.closing(sqlite3.connect(path, **options)) as work,
-        contextlib.closing(sqlite3.connect(path, **options)) as aside,
-    ):
-        work.aside = aside
-        work.folder = tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 - as SQLite itself
-        with work.folder as folder, contextlib.ExitStack() as work.ended:
-            for connection in (work, aside):
+    with place as folder, contextlib.ExitStack() as ended:
+        path = models.database.database if is_sqlite() else _empty_copy(f"{folder}/copy")
+        work, aside = (ended.enter_context(contextlib.closing(sqlite3.connect(path, **options))) for _ in range(2))
+        work.folder, work.ended, work.aside = place, ended, aside
+        for connection in (work, aside):
+            for name, cache in (("stage", 48000), ("logins", 16000)):
+                connection.execute(f"ATTACH ? AS {name}", (f"{folder}/{name}",))
+                tune(connection, name, cache)
+            if is_sqlite():
                 connection.executescript("PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000;")
-                for name, cache in (("stage", 48000), ("logins", 16000)):
-                    connection.execute(f"ATTACH ? AS {name}", (f"{folder}/{name}",))
-                    tune(connection, name, cache)
-            if not is_sqlite():
-                work.folder.cleanup()
-                _copy_members(work)
-            yield work
+            else:
+                tune(connection, "main", 48000)
+        if not is_sqlite():
+            _copy_stored(work)
+        yield work
 
 
 def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
@@ -109,20 +109,19 @@ def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
 
 
 def execute(
-    work: sqlite3.Connection,
-    statements: list[tuple[str, tuple[Any, ...]]],
-    last: Callable[[], None],
-    foreign_keys: bool = True,
+    work: Workspace, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None], whole: dict[str, str]
 ) -> None:
-    """Run the statements, and `last`, in one transaction of the database itself. `{}` in them stands for a value.
+    """Fill tables from whole ones of the workspace, run the statements, and `last`, in one transaction of the database itself.
 
-    Without `foreign_keys` SQLite trusts that whatever is referred to comes along.
+    `whole` says where each such table is staged, those that others refer to first. `{}` in a statement stands for a value.
     """
     if not is_sqlite():
-        return _execute_on_server(work, statements, last)
-    work.execute(f"PRAGMA foreign_keys = {foreign_keys:d}")
+        return _execute_on_server(work, statements, last, whole)
+    work.execute(f"PRAGMA foreign_keys = {not whole:d}")  # what a whole table refers to came before it
     work.execute("BEGIN IMMEDIATE")
     try:
+        for table, place in whole.items():
+            work.execute(f"INSERT INTO main.{table} SELECT * FROM {place}.{table}")
         for sql, values in statements:
             work.execute(sql.format(*"?" * len(values)), values)
         last()
@@ -132,29 +131,40 @@ def execute(
     work.execute("COMMIT")
 
 
-def _copy_members(work: sqlite3.Connection) -> None:
-    """A copy of what plans look at, as SQLite would have stored it: days as 1980-01-01, truth as 0 and 1."""
+USED = "SELECT EXISTS (SELECT 1 FROM member) OR EXISTS (SELECT 1 FROM audit WHERE member IS NOT NULL)"
+"""Whether anybody was ever stored."""
+
+
+def _empty_copy(path: str) -> str:
+    """The tables that plans look at, as SQLite would have them."""
+    tables = [models.Member, models.Account, models.Audit]
+    with contextlib.closing(SqliteDatabase(path, pragmas={"page_size": 16384})) as copy, copy.bind_ctx(tables):
+        copy.create_tables(tables)
+    return path
+
+
+def _copy_stored(work: Workspace) -> None:
+    """What is stored, with days as 1980-01-01 and truth as 0 and 1."""
+    cursor = _connection().cursor()
+    if not cursor.execute(USED).fetchone()[0]:
+        return
+    work.folder.cleanup()  # before anything of anybody is written there
+    indexes = work.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+    for name, _ in indexes:
+        work.execute(f"DROP INDEX {name}")
     fields = models.Member._meta.sorted_fields
-    numbers = [field.field_type in ("AUTO", "INT", "SMALLINT", "BOOL") for field in fields]
-    names = [field.column_name for field in fields]
-    columns = ", ".join(
-        f"{name} {'INTEGER' if is_number else 'TEXT'}" for name, is_number in zip(names, numbers, strict=True)
-    )
-    values = ", ".join(f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields)
-    work.execute(f"CREATE TABLE stage.member ({columns.replace('id INTEGER', 'id INTEGER PRIMARY KEY', 1)})")
-    work.execute("CREATE TABLE stage.account (login_id TEXT PRIMARY KEY)")
-    work.execute("CREATE TABLE stage.audit (member INTEGER)")
-    for table, source, count in (
-        ("member", f"SELECT {values} FROM member", len(names)),
-        ("account", "SELECT login_id FROM account", 1),
-        ("audit", "SELECT max(member) FROM audit", 1),
+    members = ", ".join(f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields)
+    for table, columns, source in (
+        ("member", ", ".join(field.column_name for field in fields), f"SELECT {members} FROM member"),
+        ("account", "member_id, login_id", "SELECT member_id, login_id FROM account"),
+        ("audit", "at, action, detail, member", "SELECT 0, '', '', max(member) FROM audit"),
     ):
-        with _connection().cursor() as cursor, cursor.copy(f"COPY ({source}) TO STDOUT") as copy:
+        with cursor.copy(f"COPY ({source}) TO STDOUT") as copy:
             work.execute("BEGIN")
-            work.executemany(f"INSERT INTO {table} VALUES (?{', ?' * (count - 1)})", copy.rows())
+            work.executemany(f"INSERT INTO {table} ({columns}) VALUES (?{', ?' * columns.count(',')})", copy.rows())
             work.execute("COMMIT")
-    work.execute("CREATE INDEX stage.member_household ON member (household, branch)")
-    work.execute("CREATE INDEX stage.member_person ON member (person_id)")
+    for _, sql in indexes:
+        work.execute(sql)
 
 
 def _connection() -> Any:
@@ -162,18 +172,24 @@ def _connection() -> Any:
 
 
 def _execute_on_server(
-    work: sqlite3.Connection, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None]
+    work: Workspace, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None], whole: dict[str, str]
 ) -> None:
-    """The rows that change go over first, into temporary tables of the server's, then the same statements apply them."""
+    """Whole tables go over as they are. Else the rows that change do, into temporary tables, where the same statements apply them."""
     cursor = _connection().cursor()
+
+    def send(table: str, columns: list[str], source: str) -> None:
+        names = ", ".join(columns)
+        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            for row in work.execute(f"SELECT {names} FROM {source}"):
+                copy.write_row(row)
+
     with models.database.atomic():
-        for name, columns in TRANSFERRED.items():
+        for table, place in whole.items():
+            send(table, [row[1] for row in work.execute(f"PRAGMA {place}.table_info({table})")], f"{place}.{table}")
+        for name, columns in ({} if whole else TRANSFERRED).items():
             cursor.execute(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DROP")
-            names = [column.split()[0] for column in columns.split(", ")]
             only = " WHERE line IN (SELECT line FROM fresh UNION SELECT line FROM changed)" if name == "staged" else ""
-            with cursor.copy(f"COPY {name} ({', '.join(names)}) FROM STDIN") as copy:
-                for row in work.execute(f"SELECT {', '.join(names)} FROM {name}{only}"):
-                    copy.write_row(row)
+            send(name, [column.split()[0] for column in columns.split(", ")], name + only)
             cursor.execute(f"ANALYZE {name}")
         for sql, values in statements:
             cursor.execute(sql.format(*["%s"] * len(values)), values)
