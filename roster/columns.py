@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Collection
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from eras import BadDate, parse_date
@@ -185,7 +187,11 @@ class Text(Column):
     def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
         if self._odd is None or self._calm:
             return []
-        return [(i, _rare(found[0])) for i, value in enumerate(values) if value and (found := self._odd.search(value))]
+        texts = [value or "" for value in values]
+        ends, found = list(accumulate(map(len, texts))), dict[int, str]()
+        for match in self._odd.finditer("".join(texts)):
+            found.setdefault(bisect_right(ends, match.start()), match[0])
+        return [(i, _rare(character)) for i, character in found.items()]
 
 
 def _rare(character: str) -> str:

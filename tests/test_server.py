@@ -81,7 +81,8 @@ def test_with_the_mail_server_hung_and_fifty_logins_in_flight_ticks_go_on(site):
         logins = [pool.submit(log_in, port, number) for number in range(1, 51)]
         crowd = hold(port, phones[50:], 6)
         answers = [login.result() for login in logins]
-    assert [headers["Location"] for _, headers, _ in answers] == ["/login/code"] * 50
+    refused = [(status, text) for status, headers, text in answers if headers["Location"] != "/login/code"]
+    assert not refused
     assert crowd.missed == 0
     assert crowd.percentile(0.5) < 100
     cookie = answers[0][1]["Set-Cookie"].split(";")[0]
