@@ -10,6 +10,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable
 
+import jaconv
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from itsdangerous import BadData
@@ -17,8 +18,8 @@ from peewee import IntegrityError
 from zxcvbn import zxcvbn
 
 from codes import Keys, fold
-from eras import BadDate, parse_date
-from models import SESSION_LIFE, Account, Audit, Challenge, Counter, Mail, Member, Session, Trust, transaction
+from eras import BadDate, era_years, parse_date
+from models import SESSION_LIFE, Account, Audit, Challenge, Counter, Mail, Member, Session, Stale, Trust, transaction
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # OWASP's first choice for argon2id
 _UNKNOWN = HASHER.hash(secrets.token_hex(16))
@@ -53,49 +54,59 @@ def mask(address: str) -> str:
     return f"{address[:1]}***@{address.rpartition('@')[2]}"
 
 
-def password_fault(password: str, account: Account) -> str | None:
-    """Why this cannot be the member's own password: `short`, `long`, `weak`; None where it can."""
+SERVICE_WORDS = ("kakunin", "kenpo", "kenko", "hoken", "hokensho", "shikaku", "mynumber", "password", "welcome", "login")
+"""What a member types into a password because of where they are."""
+
+
+def password_fault(password: str, account: Account, context: Iterable[str] = ()) -> str | None:
+    """Return why this cannot be the member's own password: `short`, `long` or `weak`; None if it can.
+
+    `context` holds words that everybody knows here, such as the insurer's name. Source: ASVS 5.0, 6.2.
+    """
     if len(password) < PASSWORD_MIN:
         return "short"
     if len(password) > PASSWORD_MAX:
         return "long"
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in password):
         return "long"
-    own = _own_words(account)
-    rest = fold(password)
-    for word in sorted(own, key=len, reverse=True):
-        rest = rest.replace(word, "")
+    known = _known_words(account, context)
+    rest = _spelling(password)
+    for word in sorted(known, key=len, reverse=True):
+        rest = rest.replace(word, "").replace(word[::-1], "")
+    if rest != _spelling(password):  # beside a known word, a year or 12345 adds nothing
+        rest = re.sub(r"(?<!\d)\d{1,5}(?!\d)", "", rest)
     if len(rest) < 4:
         return "weak"
-    return "weak" if zxcvbn(password[:72], user_inputs=sorted(own))["guesses"] < GUESSES_MIN else None
+    return "weak" if zxcvbn(password[:72], user_inputs=sorted(known))["guesses"] < GUESSES_MIN else None
 
 
-def _own_words(account: Account) -> set[str]:
-    """What others know of this person, as it could stand in a password: ID, names in every writing, days, address."""
+def _known_words(account: Account, context: Iterable[str]) -> set[str]:
+    """Return what others know of this person and this service, in the spelling of `_spelling`."""
     member, born = account.member, account.member.birth_date
-    names = [part for text in (member.name, member.kana) for part in re.split(r"\s+", text)]
-    words = [account.login_id, account.login_id[1:], member.number, (account.email or "").partition("@")[0], *names]
+    words = [account.login_id, account.login_id[1:], member.number, (account.email or "").partition("@")[0]]
+    words += [member.name, member.kana, *re.split(r"\s+", f"{member.name} {member.kana}"), *SERVICE_WORDS, *context]
     words += [born.strftime(form) for form in ("%Y%m%d", "%y%m%d", "%m%d%Y", "%d%m%Y", "%Y", "%m%d")]
-    words += [writing for name in names for writing in _romaji(name)]
-    return {fold(word) for word in words if len(word) >= 3}
+    words += [f"{born.year}{form}" for form in _month_and_day(born)]
+    words += [prefix + form for prefix, year in era_years(born) for form in (year, *map(year.__add__, _month_and_day(born)))]
+    return {word for word in map(_spelling, words) if len(word) >= 3}
 
 
-_HEPBURN = [pair.split() for pair in ("HU FU", "SY SH", "TY CH", "ZY J", "SI SHI", "TI CHI", "TU TSU", "ZI JI")]
+def _month_and_day(day: dt.date) -> tuple[str, ...]:
+    return f"{day.month:02}{day.day:02}", f"{day.month}{day.day}", f"年{day.month}月{day.day}日"
 
 
-def _romaji(kana: str) -> list[str]:
-    """A katakana name in Latin letters, by Kunrei, which is how Unicode names the letters, and by Hepburn."""
-    letters = [unicodedata.name(letter, "").rpartition(" ")[::2] for letter in unicodedata.normalize("NFKC", kana)]
-    text = ""
-    for kind, sound in letters:
-        if not kind.startswith("KATAKANA LETTER"):
-            continue
-        small_y = kind.endswith("SMALL") and sound.startswith("Y")
-        text = text[:-1] + sound if small_y else text + ("" if kind.endswith("SMALL") else sound)
-    hepburn = text
-    for kunrei, other in _HEPBURN:
-        hepburn = hepburn.replace(kunrei, other)
-    return [text, hepburn] if text else []
+_PAIRS = "SHI SI, CHI TI, TSU TU, JI ZI, SH SY, CH TY, J ZY, FU HU, MB NB, MP NP, OU O, OO O, OH(?![AEIOUY]) O, UU U"
+_ALIKE = [pair.split() for pair in _PAIRS.split(", ")]
+
+
+def _spelling(text: str) -> str:
+    """Return letters and digits alone, kana as Latin letters, and what romanisations spell differently spelled one way."""
+    latin = jaconv.kata2alphabet(jaconv.hira2kata(unicodedata.normalize("NFKC", text)))
+    plain = "".join(c for c in unicodedata.normalize("NFKD", latin) if not unicodedata.combining(c))
+    plain = re.sub(r"[\W_]", "", plain).upper()
+    for one, other in _ALIKE:
+        plain = re.sub(one, other, plain)
+    return plain
 
 
 def hash_password(password: str) -> str:
@@ -127,9 +138,10 @@ def authenticate(account: Account | None, password: str, keys: Keys) -> bool:
     if account is None:
         return False
     if own and account.password_hash and HASHER.check_needs_rehash(account.password_hash):
-        Account.update(password_hash=hash_password(password)).where(
-            Account.member == account.member_id, Account.password_hash == account.password_hash
-        ).execute()
+        renewed = hash_password(password)
+        same = Account.member == account.member_id, Account.password_hash == account.password_hash
+        if Account.update(password_hash=renewed).where(*same).execute():
+            account.password_hash = renewed
     return own if account.password_hash else temporary
 
 
@@ -142,7 +154,10 @@ def parse_birth(typed: str) -> dt.date | None:
 
 
 def finish_registration(challenge: Challenge, now: float) -> bool:
-    """The code of first use came: address and password become the account's. False where the address went to another."""
+    """Make the address and password of first use the account's, since its code came, and end every other pending step.
+
+    Return False if the address has become somebody else's meanwhile. Raise Stale if the letter's password is over.
+    """
     return _settle(
         challenge,
         "account.registered",
@@ -154,7 +169,10 @@ def finish_registration(challenge: Challenge, now: float) -> bool:
 
 
 def finish_email(challenge: Challenge, now: float) -> bool:
-    """The code of a new address came: it counts from now on, and the old one is told."""
+    """Make the new address the account's, since its code came, and tell the old one.
+
+    Return False if the address has become somebody else's meanwhile. Raise Stale if the password has changed.
+    """
     old = challenge.account.email
     done = _settle(challenge, "account.email_changed", now)
     if done and old:
@@ -163,13 +181,15 @@ def finish_email(challenge: Challenge, now: float) -> bool:
 
 
 def _settle(challenge: Challenge, action: str, now: float, **changes: object) -> bool:
-    email = challenge.email or ""
+    email, account = challenge.email or "", challenge.account
     try:
         with transaction():
+            account.hold()
             Account.update(email=email, email_key=email_key(email), **changes).where(
-                Account.member == challenge.account_id
+                Account.member == account.member_id
             ).execute()
-            note(now, action, challenge.account_id)
+            void_codes(account, now)
+            note(now, action, account.member_id)
     except IntegrityError:
         return False
     return True
@@ -182,9 +202,13 @@ def email_owner(address: str, besides: Account) -> Account | None:
 
 
 def set_password(account: Account, password: str, now: float, action: str) -> None:
-    """A new password. It ends every session and every trust, and the owner is told by mail."""
+    """Set a new password, end every session, trust and code, and tell the owner by mail.
+
+    Raise Stale if the password is no longer the one that `account` was read with: of two at once, one counts.
+    """
     hashed = hash_password(password)
     with transaction():
+        account.hold()
         Account.update(password_hash=hashed, temporary_hash=None).where(Account.member == account.member_id).execute()
         end_everything(account, now)
         note(now, action, account.member_id)
@@ -194,49 +218,59 @@ def set_password(account: Account, password: str, now: float, action: str) -> No
 
 def end_everything(account: Account, now: float) -> None:
     """End every session and trust of the account, and void its codes."""
-    moment = int(now)
-    Session.update(ended_at=moment).where(Session.account == account.member_id, Session.ended_at.is_null()).execute()
+    Session.update(ended_at=int(now)).where(Session.account == account.member_id, Session.ended_at.is_null()).execute()
     Trust.delete().where(Trust.account == account.member_id).execute()
-    Challenge.update(used_at=moment).where(Challenge.account == account.member_id, Challenge.used_at.is_null()).execute()
+    void_codes(account, now)
 
 
-def start_session(account: Account, device: str, now: float, trust: Trust | None = None) -> Session:
-    """A new login. Its id is what the browser's signed cookie names."""
+def void_codes(account: Account, now: float) -> None:
+    """Void every code of the account that is still open."""
+    unused = Challenge.account == account.member_id, Challenge.used_at.is_null()
+    Challenge.update(used_at=int(now)).where(*unused).execute()
+
+
+def start_session(account: Account, device: str, now: float, trust: Trust | None = None, trust_until: float = 0) -> Session:
+    """Start a session, whose id is what the browser's signed cookie names. A trust of this phone then ends at `trust_until`.
+
+    Raise Stale if the password has changed since `account` was read, or if the trust is over.
+    """
     moment = int(now)
-    note(now, "login", account.member_id)
-    return Session.create(
-        id=secrets.token_urlsafe(16),
-        account=account,
-        trust=trust,
-        trusted=trust is not None,
-        created_at=moment,
-        seen_at=moment,
-        device=device[:60],
-    )
+    with transaction():
+        account.hold()
+        if trust and not Trust.update(expires_at=int(trust_until)).where(Trust.id == trust.id).execute():
+            raise Stale
+        note(now, "login", account.member_id)
+        return Session.create(
+            id=secrets.token_urlsafe(16),
+            account=account,
+            trust=trust,
+            trusted=trust is not None,
+            created_at=moment,
+            seen_at=moment,
+            device=device[:60],
+        )
 
 
-def trust_phone(session: Session, days: int, now: float) -> str:
-    """Trust the phone of this session for so many days. Returns what its cookie holds; only the hash is kept."""
+def trust_phone(account: Account, device: str, now: float) -> tuple[Trust, str]:
+    """Trust this phone, and return the trust and what its cookie holds. Only a hash of the latter is kept.
+
+    Its end is set by the session that starts with it.
+    """
     secret, moment = secrets.token_urlsafe(32), int(now)
     with transaction():
-        trust = Trust.create(
-            id=_trust_id(secret),
-            account=session.account_id,
-            created_at=moment,
-            expires_at=moment + days * 86400,
-            device=session.device,
-        )
-        Session.update(trust=trust, trusted=True).where(Session.id == session.id).execute()
-        note(now, "trust.given", session.account_id)
-    return secret
+        account.hold()
+        trust = Trust.create(id=_trust_id(secret), account=account, created_at=moment, expires_at=moment, device=device[:60])
+        note(now, "trust.given", account.member_id)
+    return trust, secret
 
 
-def trusted(account: Account | None, secret: str, now: float) -> Trust | None:
-    """The trust that this cookie proves for this account, where it still counts."""
-    if account is None or not secret:
+def trusted(secret: str, now: float, account: Account | None = None) -> Trust | None:
+    """Return the trust that this cookie proves, if it still counts; with `account`, only if it is that one's."""
+    if not secret:
         return None
-    fits = Trust.id == _trust_id(secret), Trust.account == account.member_id, Trust.expires_at > int(now)
-    return Trust.select().where(*fits).first()
+    fits = [Trust.id == _trust_id(secret), Trust.expires_at > int(now)]
+    fits += [Trust.account == account.member_id] if account else []
+    return Trust.select(Trust, Account).join(Account).where(*fits).first()
 
 
 def remove_trust(account: Account, trust_id: str, now: float) -> None:
@@ -257,9 +291,9 @@ def withhold(member_ids: Iterable[int]) -> None:
     Account.delete().where(Account.member.in_(list(member_ids))).execute()
 
 
-def queue(kind: str, account: Account | None, address: str, now: float) -> None:
+def queue(kind: str, account: Account | None, address: str, now: float) -> Mail:
     """Have a mail sent, off the request's path."""
-    Mail.create(kind=kind, account=account, address=address, created_at=int(now), due_at=int(now))
+    return Mail.create(kind=kind, account=account, address=address, created_at=int(now), due_at=int(now))
 
 
 def note(now: float, action: str, actor: int | None, member: int | None = None, detail: str = "") -> None:
@@ -282,20 +316,56 @@ def sweep(now: float, audit_days: int) -> None:
 RESET_LIFE = 30 * 60
 
 
+def ask_reset(login_id: str, address: str, now: float) -> None:
+    """Queue a reset mail if the address is that of the account with this ID.
+
+    The work is the same if it is not: a mail is queued, and deleted before anybody else can see it.
+    """
+    account = find(login_id)
+    fits = account is not None and account.password_hash and account.email_key == email_key(address)
+    with transaction():
+        mail = queue("reset", account, address, now)
+        if not fits:
+            mail.delete_instance()
+        note(now, "reset.asked", None, account.member_id if account else None)
+
+
 def reset_token(account: Account, keys: Keys) -> str:
-    """What a reset mail's link holds: good once, since it is bound to the password and address that it was made for."""
-    return keys.links("reset").dumps([account.member_id, _reset_mark(account)])
+    """Return what a reset mail's link holds. It is bound to the password and address that it was made for."""
+    return keys.links("reset").dumps([account.member.public_id, account.mark])
 
 
 def read_reset_token(token: str, keys: Keys) -> Account | None:
-    """The account that a reset link is for, while it is good: 30 minutes, and no longer than the password it replaces."""
+    """Return the account that a reset link is for while it is good: 30 minutes, and no longer than the password it replaces."""
     try:
-        member, mark = keys.links("reset").loads(token, max_age=RESET_LIFE)
+        public_id, mark = keys.links("reset").loads(token, max_age=RESET_LIFE)
     except (BadData, ValueError, TypeError):
         return None
-    account = Account.select(Account, Member).join(Member).where(Account.member == member).first()
-    return account if account is not None and secrets.compare_digest(mark, _reset_mark(account)) else None
+    return proven(public_id, mark)
 
 
-def _reset_mark(account: Account) -> str:
-    return hashlib.sha256(f"{account.password_hash}\n{account.email_key}".encode()).hexdigest()[:24]
+def proven(public_id: str, mark: str) -> Account | None:
+    """Return the member's account if it still has the password and the address that this mark was made of."""
+    if not (isinstance(public_id, str) and isinstance(mark, str)):
+        return None
+    account = Account.select(Account, Member).join(Member).where(Member.public_id == public_id).first()
+    return account if account is not None and secrets.compare_digest(mark.encode(), account.mark.encode()) else None
+
+
+BROWSER_MARKS = 5
+"""Different people's logins that one browser remembers."""
+
+
+def browser(cookie: str, login_id: str, keys: Keys) -> str | None:
+    """Return the name under which this browser's tries at an ID are counted; None if no login with it ever finished here."""
+    own, *marks = cookie.split(".")
+    text = f"{own}\n{login_id}"
+    known = any([keys.signer("browser").verify_signature(text, mark.encode()) for mark in marks[:BROWSER_MARKS]])
+    return text if known else None
+
+
+def remember_browser(cookie: str, login_id: str, keys: Keys) -> str:
+    """Return what the browser keeps from a login that finished. It grants nothing, and names nobody: it holds signatures."""
+    own, *marks = cookie.split(".") if re.fullmatch(r"[\w.-]{22,400}", cookie, re.ASCII) else [secrets.token_urlsafe(16)]
+    mark = keys.signer("browser").get_signature(f"{own}\n{login_id}").decode()
+    return ".".join([own, *[mark, *(other for other in marks if other != mark)][:BROWSER_MARKS]])

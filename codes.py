@@ -147,10 +147,11 @@ def send_code(
     """Make a new challenge for this member, void the ones before it, and queue its mail.
 
     With `decoy` the address belongs to somebody else: its owner is told instead, and no code will ever fit.
-    Raises TooManyCodes at the sixth within 15 minutes.
+    Raise TooManyCodes at the sixth within 15 minutes, and Stale if the password has changed since `account` was read.
     """
     moment = int(now)
     with transaction():
+        account.hold()  # of many at once on PostgreSQL each sees the ones before it
         recent = list(
             Challenge.select(Challenge.created_at)
             .where(Challenge.account == account, Challenge.created_at > moment - CODES_WITHIN)
@@ -197,4 +198,4 @@ def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
     if not counted or not fits or challenge.decoy:
         return False
     unused = (Challenge.id == challenge.id) & Challenge.used_at.is_null()
-    return Challenge.update(used_at=moment).where(unused).execute() == 1
+    return Challenge.update(used_at=moment, purpose="").where(unused).execute() == 1

@@ -73,6 +73,20 @@ def in_words(day: dt.date) -> str:
     return f"{name}{'元' if year == 1 else year}年{day.month}月{day.day}日"
 
 
+ROMAN = {"明治": "MEIJI", "大正": "TAISHO", "昭和": "SHOWA", "平成": "HEISEI", "令和": "REIWA"}
+
+
+def era_years(day: dt.date) -> list[tuple[str, str]]:
+    """Return how the era and its year may be written: 昭和, S, SHOWA or nothing, each with 54; of a first year 元 and 01, too."""
+    found = []
+    for name, letter, first, last in ERAS:
+        if first <= day <= last:
+            year = day.year - first.year + 1
+            forms = {str(year), f"{year:02}"} | ({"元"} if year == 1 else set())
+            found += [(prefix, form) for prefix in (name, letter, ROMAN[name], "") for form in sorted(forms)]
+    return found
+
+
 def _written(plain: str) -> dt.date:
     if (found := _WESTERN.fullmatch(plain)) and _consistent(found[2], found[4], plain):
         return _day(int(found[1]), int(found[3]), int(found[5]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,10 @@ def birthday(born: dt.date, age: int) -> dt.date:
         return born.replace(year=born.year + age)
     except ValueError:
         return dt.date(born.year + age, 3, 1)
+
+
+class Stale(Exception):
+    """The password that was proven is no longer the account's."""
 
 
 class Table(Model):
@@ -222,6 +227,18 @@ class Account(Table):
     email_key = CharField(null=True, unique=True)  # the address folded for comparison: it belongs to nobody else
     registered_at = BigIntegerField(null=True)
 
+    @property
+    def mark(self) -> str:
+        """What somebody proved who gave the present password; it changes with the password and with the address."""
+        return hashlib.sha256(f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()).hexdigest()[:24]
+
+    def hold(self) -> None:
+        """Lock the row until the transaction ends. Raise Stale if its password or address has changed since it was read."""
+        rows = Account.select().where(Account.member == self.member_id)
+        now = (rows.for_update() if database.for_update else rows).first()
+        if now is None or now.mark != self.mark:
+            raise Stale
+
 
 class Trust(Table):
     """A phone that passed the one-time code and needs none for a while. `id` is the hash of what its cookie holds."""
@@ -273,7 +290,7 @@ class Challenge(Table):
     account_id: Any
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="challenges", on_delete="CASCADE")
-    purpose = CharField(max_length=8)  # login, register, email
+    purpose = CharField(max_length=8)  # login, register, email; empty once the code was entered
     email = CharField(null=True)  # the new address, where the purpose is one
     password_hash = CharField(null=True)  # the new password, on first use
     decoy = BooleanField(default=False)  # the address is somebody else's: no code will ever fit

@@ -39,7 +39,7 @@ SETTINGS = {
     "INSURERS": Setting(dict, {}, 'JSON: {"06139463": {"name": …, "address": …, "phone": …}}'),
     "NOTICE": Setting(str, "", "a line shown on every page"),
     "GUARDIAN_AGE": Setting(int, 18, "years under which the subscriber shows a dependent's certificate; 0: never"),
-    "TRUST_DAYS": Setting(int, 30, "days a phone is trusted; 0 forbids it"),
+    "TRUST_DAYS": Setting(int, 90, "days since its last login that a phone is trusted; 0 forbids it"),
     "AUDIT_DAYS": Setting(int, 1095, "days that the audit trail, past sessions and displays are kept"),
     "ROSTER_DAYS": Setting(int, 35, "days after the last import from which the log warns that the roster is old; 0: never"),
     "INSECURE_COOKIES": Setting(int, 0, "1: plain http, for demos and tests only"),

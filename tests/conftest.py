@@ -251,16 +251,16 @@ NAO = "佐倉 直人"
 
 @pytest.fixture
 def enroll(app, letters, mails, time):
-    """enroll(name) finishes a person's first use and returns their phone, on home."""
+    """enroll(name) finishes a person's first use and returns their phone, on home; trust="yes" ticks the box of the code page."""
 
-    def enroll(name: str, email: str = "") -> Phone:
+    def enroll(name: str, email: str = "", **boxes: str) -> Phone:
         phone = Phone(app)
         login_id, temporary = letters[name]
         phone.get("/login")
         phone.send(username=login_id, password=temporary)
         address = email or f"p{abs(hash(name)) % 10**4}@example.jp"
         phone.send(bday=BORN[name], new_password=PASSWORD, email=address)
-        phone.send(code=mails.code)
+        phone.send(code=mails.code, **boxes)
         assert phone.page.url == "/", phone.page.text
         return phone
 

@@ -17,6 +17,12 @@ def nao(enroll):
     return enroll(NAO, "nao@example.jp")
 
 
+@pytest.fixture
+def trusted(enroll):
+    """Nao on a phone that is Nao's alone."""
+    return enroll(NAO, "nao@example.jp", trust="yes")
+
+
 def ask(app, login_id, email):
     phone = Phone(app)
     phone.get("/password/forgot")
@@ -70,8 +76,40 @@ def test_reset_mails_are_limited(nao, app, letters, mails):
     assert page.status == 429
 
 
-def test_a_new_password_ends_every_session_and_every_trust(nao, app, letters, log_in, mails):
-    nao.send("trust", trust="yes")
+def test_requests_with_another_address_use_up_no_mail_of_the_right_one(nao, app, letters, mails):
+    for number in range(12):
+        ask(app, letters[NAO][0], f"other{number}@example.jp")
+    for _ in range(4):
+        ask(app, letters[NAO][0], "other@example.jp")
+    sent = len(mails)
+    _, page = ask(app, letters[NAO][0], "nao@example.jp")
+    assert (page.status, len(mails)) == (200, sent + 1)
+
+
+def test_a_forgotten_password_of_nobody_leaves_no_mail(nao, app, letters, mails):
+    before = models.Mail.select().count()
+    ask(app, letters[NAO][0], "other@example.jp")
+    ask(app, "Z999-999-999", "nao@example.jp")
+    assert models.Mail.select().count() == before
+
+
+def test_a_link_that_two_forms_use_at_once_answers_the_second_as_used(nao, app, letters, mails, monkeypatch, time):
+    import accounts
+
+    phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
+    phone.get(mails.link.removeprefix("http://localhost"))
+    real = accounts.password_fault
+
+    def meanwhile(password, account, context):
+        accounts.set_password(accounts.find(letters[NAO][0]), "another one of it 5", time(), "password.reset")
+        return real(password, account, context)
+
+    monkeypatch.setattr(accounts, "password_fault", meanwhile)
+    assert phone.send(bday="19790612", new_password=NEW).status == 410
+
+
+def test_a_new_password_ends_every_session_and_every_trust(trusted, app, letters, log_in, mails):
+    nao = trusted
     other = log_in(NAO)
     nao.get("/account/password")
     assert nao.send(password="wrong", new_password=NEW).status == 422
@@ -111,8 +149,8 @@ def test_one_tap_ends_every_other_session(nao, log_in):
     assert nao.get("/").url == "/"
 
 
-def test_a_trusted_phone_is_listed_and_removable(nao, log_in, letters):
-    nao.send("trust", trust="yes")
+def test_a_trusted_phone_is_listed_and_removable(trusted, log_in, letters):
+    nao = trusted
     page = nao.get("/account")
     trust = page.form("trust")["fields"]["trust"]
     other = log_in(NAO)
@@ -122,8 +160,8 @@ def test_a_trusted_phone_is_listed_and_removable(nao, log_in, letters):
     assert nao.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
 
 
-def test_nobody_removes_the_trust_of_another(nao, enroll):
-    nao.send("trust", trust="yes")
+def test_nobody_removes_the_trust_of_another(trusted, enroll):
+    nao = trusted
     trust = models.Trust.get().id
     enroll("佐倉 美咲").post("/account/trusts/remove", {"trust": trust})
     assert models.Trust.select().where(models.Trust.id == trust).exists()

@@ -86,8 +86,7 @@ def test_whatever_ends_it_the_page_says_so_within_ten_seconds(live, time, cause)
 
 
 def test_removing_the_trust_ends_what_the_phone_shows(enroll, time):
-    phone = enroll("佐倉 直人")
-    phone.send("trust", trust="yes")
+    phone = enroll("佐倉 直人", trust="yes")
     phone.get(phone.page.link("/certificates/"))
     clock = phone.page.clock["hx-get"]
     trust = models.Trust.get()

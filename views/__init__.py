@@ -8,8 +8,9 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from flask import Flask, abort, current_app, flash, make_response, redirect, render_template, request, session, url_for
+from flask import Flask, abort, current_app, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import LoginManager, current_user
@@ -20,14 +21,14 @@ from werkzeug.exceptions import HTTPException, NotFound
 import assets
 from eras import in_words
 from mailer import insurer_of
-from models import SEEN_EVERY, Account, Member, Session, database
+from models import SEEN_EVERY, Account, Member, Session, Stale, database
 from views import language
 
 PUBLIC = {
     "login.login",
     "login.code",
-    "login.resend",
-    "login.mail_state",
+    "code.resend",
+    "code.mail_state",
     "welcome.details",
     "welcome.code",
     "password.forgot",
@@ -38,7 +39,7 @@ PUBLIC = {
     "home.healthz",
     "language.switch",
 }
-POLLS = {"certificate.clock", "login.mail_state"}
+POLLS = {"certificate.clock", "code.mail_state"}
 SENTENCES = {
     400: _("送られた内容を読めませんでした。前の画面にもどって、もう一度お試しください。"),
     403: _("この画面からは送れませんでした。ホームを開きなおして、もう一度お試しください。"),
@@ -87,7 +88,7 @@ SENT = _(
 
 def refused(template: str, form: Form, until: float, why: str = TRIED, **context: Any) -> ResponseReturnValue:
     """The same form with 429, a sentence that names the time, and Retry-After in seconds."""
-    form.message = why % {"time": language.clock_time(until + 59), "insurer": own_insurer()["name"]}
+    form.message = why % {"time": language.time_of_day(until + 59), "insurer": own_insurer()["name"]}
     return later(form_page(template, form, 429, **context), until)
 
 
@@ -96,6 +97,23 @@ def later(page: ResponseReturnValue, until: float) -> ResponseReturnValue:
     response = make_response(page)
     response.headers["Retry-After"] = str(max(1, int(until - now()) + 1))
     return response
+
+
+def common_words() -> list[str]:
+    """Return the words that everybody here knows and no password may be made of: the insurers' names and the site's own."""
+    hosts = (urlsplit(current_app.config["BASE_URL"]).hostname or "").split("."), own_mail_domain().split(".")
+    return [insurer["name"] for insurer in current_app.config["INSURERS"].values()] + [
+        label for host in hosts for label in host
+    ]
+
+
+def own_mail_domain() -> str:
+    return current_app.config["MAIL_FROM"].rpartition("@")[2]
+
+
+def cookie_options() -> dict[str, Any]:
+    """Return the flags of every cookie of ours but the lease's, which is set in front of Flask."""
+    return {"secure": current_app.config["SESSION_COOKIE_SECURE"], "httponly": True, "samesite": "Lax"}
 
 
 def own_insurer() -> dict[str, str]:
@@ -143,8 +161,13 @@ def guard() -> ResponseReturnValue | None:
         check_origin()
     if request.endpoint is None or request.endpoint in PUBLIC or current_user.is_authenticated:
         return None
+    from .code import pending
+
     ended = "_user_id" in session
-    session.clear()
+    for name in ("_user_id", "_fresh", "_id"):  # the rest may hold a step that waits for its code
+        session.pop(name, None)
+    if page := pending():
+        return redirect(url_for(page), 303)
     target = request.full_path.rstrip("?") if request.method == "GET" and request.path != "/" else None
     login = url_for("login.login", next=target, ended=1 if ended else None)
     if request.headers.get("HX-Request"):
@@ -165,10 +188,10 @@ def check_origin() -> None:
 
 def register(app: Flask, login: LoginManager) -> None:
     """Put views, filters and error pages into the program."""
-    from . import account, certificate, home, password, welcome
+    from . import account, certificate, code, home, password, welcome
     from . import login as login_view
 
-    for module in (login_view, welcome, password, account, home, certificate, language):
+    for module in (login_view, code, welcome, password, account, home, certificate, language):
         app.register_blueprint(module.pages)
     language.register(app)
     login.user_loader(load_session)
@@ -203,6 +226,12 @@ def register(app: Flask, login: LoginManager) -> None:
         headers = [(k, v) for k, v in error.get_headers() if k not in ("Content-Type", "Content-Length")]
         return page, code, headers
 
+    @app.errorhandler(Stale)
+    def start_again(_error: Stale) -> ResponseReturnValue:
+        """The password changed in the moment in which it was used."""
+        session.clear()
+        return redirect(url_for("login.login"), 303)
+
     @app.errorhandler(DataError)
     def no_such_text(_error: DataError) -> ResponseReturnValue:
         """PostgreSQL was asked for an id with a NUL in it, which it can not hold: nobody has that."""
@@ -217,8 +246,3 @@ def register(app: Flask, login: LoginManager) -> None:
 
         page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language.current())
         return app.response_class(page, 503, {"Retry-After": "10"}, mimetype="text/html")
-
-
-def say(sentence: str) -> None:
-    """A sentence for the next page."""
-    flash(sentence)

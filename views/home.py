@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -26,7 +26,6 @@ def home() -> ResponseReturnValue:
         me=_person(me, me),
         people=people,
         has_children=any(not person["adult"] for person in people),
-        ask_trust=session.get("ask_trust", False),
     )
 
 

@@ -13,7 +13,7 @@ from flask_babel import Babel, get_locale
 import assets
 from clock import WEEKDAYS
 from eras import in_words
-from models import JST
+from models import JST, today
 
 pages = Blueprint("language", __name__)
 
@@ -54,12 +54,12 @@ def other() -> tuple[str, str, str]:
 @pages.post("/language/<any(ja,en):code>")
 def switch(code: str) -> ResponseReturnValue:
     """The same page in the other language, for a year."""
+    from views import cookie_options
     from views.login import is_own_path
 
     target = request.args.get("next", "")
     response = redirect(target if is_own_path(target) else url_for("home.home"), 303)
-    secure = current_app.config["SESSION_COOKIE_SECURE"]
-    response.set_cookie(COOKIE, code, max_age=365 * 86400, secure=secure, httponly=True, samesite="Lax")
+    response.set_cookie(COOKIE, code, max_age=365 * 86400, **cookie_options())
     return response
 
 
@@ -70,9 +70,14 @@ def day(day: dt.date | None) -> str:
     return format_date(day, "d MMMM y", "en") if current() == "en" else in_words(day)
 
 
-def clock_time(moment: float) -> str:
-    """14時20分, or 14:20."""
-    at = dt.datetime.fromtimestamp(moment, JST)
+def time_of_day(at: float) -> str:
+    """14時20分, or 14:20; with its day, as `moment`, if that is not today."""
+    if today(at) != today(current_app.extensions["kakunin"].now()):
+        return moment(at)
+    return _clock(dt.datetime.fromtimestamp(at, JST))
+
+
+def _clock(at: dt.datetime) -> str:
     return f"{at:%H:%M}" if current() == "en" else f"{at.hour}時{at.minute:02}分"
 
 
@@ -80,5 +85,5 @@ def moment(at: float) -> str:
     """11月23日(月) 14時20分, or Mon 23 November, 14:20."""
     day = dt.datetime.fromtimestamp(at, JST)
     if current() == "en":
-        return f"{format_date(day, 'EEE d MMMM', 'en')}, {clock_time(at)}"
-    return f"{day.month}月{day.day}日({WEEKDAYS[day.weekday()]}) {clock_time(at)}"
+        return f"{format_date(day, 'EEE d MMMM', 'en')}, {_clock(day)}"
+    return f"{day.month}月{day.day}日({WEEKDAYS[day.weekday()]}) {_clock(day)}"
