@@ -5,10 +5,10 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 export HOST PORT
 
-.PHONY: help install demo serve test check bench
+.PHONY: help install demo serve test check bench lock
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | sed 's/\$\$/$$/g' | expand -t 18
 
 install: .venv/installed build/built ## build .venv from pinned requirements, fetch htmx, compile the English sentences
 
@@ -31,6 +31,14 @@ check: install .venv/tested ## format, lint, types, then the tests
 
 bench: install .venv/tested ## the figures of the live clock and of the import
 	@$(BIN)/python -m bench
+
+UV := .venv/uv/bin/uv
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header
+
+lock: ## pin what pyproject.toml names, with hashes; `make lock UP=--upgrade` takes newer releases
+	@test -x $(UV) || (python3 -m venv .venv/uv && .venv/uv/bin/pip install --quiet --disable-pip-version-check uv)
+	@$(COMPILE) $(UP) pyproject.toml --output-file requirements/run.txt
+	@$(COMPILE) $(UP) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 
 .venv/installed: requirements/run.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kakunin needs Python 3.11 or newer.")'
