@@ -8,7 +8,7 @@ export HOST PORT
 .PHONY: help install demo serve test check bench lock
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | sed 's/\$\$/$$/g' | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | tr -s '$$' | expand -t 18
 
 install: .venv/installed build/built ## build .venv from pinned requirements, fetch htmx, compile the English sentences
 
