@@ -6,13 +6,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
-from flask_htmx import HTMX
 from flask_login import LoginManager
 from werkzeug.middleware.proxy_fix import ProxyFix
 from whitenoise import WhiteNoise
@@ -26,16 +24,7 @@ from clock import Clock, session_reader
 from codes import Keys, Stamps
 from front import REQUEST_ID, Admission, Bodies, Headers, Hosts, Requests, Wsgi, own_addresses
 from mailer import Mailer
-
-
-@dataclass
-class Kakunin:
-    """What views reach besides the tables: `app.extensions["kakunin"]`."""
-
-    keys: Keys
-    clock: Clock
-    mailer: Mailer
-    now: Callable[[], float]
+from views.services import Services
 
 
 class Sessions(SecureCookieSessionInterface):
@@ -85,7 +74,6 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     )
     models.connect(app.config["DATABASE_URL"])
     keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
-    HTMX(app)
     login = LoginManager(app)
     login.session_protection = None  # "strong" logs a phone out when it changes its network
     views.register(app, login)
@@ -113,7 +101,7 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     )
     app.wsgi_app = clock  # type: ignore[method-assign]
     mailer = Mailer(app.config, keys, lambda name, values: app.jinja_env.get_template(name).render(values), now)
-    app.extensions["kakunin"] = Kakunin(keys, clock, mailer, now)
+    app.extensions["kakunin"] = Services(keys, clock, mailer, now)
     return app
 
 

@@ -11,8 +11,9 @@ import accounts
 import limits
 from codes import TooManyCodes, send_code
 from models import Display, Session, Trust
-from views import SENT, Form, form_page, kakunin, new_form, now, refused
 from views.code import bind, bound, code_page, prove, unproven, wrong_code
+from views.forms import SENT, Form, form_page, new_form, refused
+from views.services import now, services
 from views.welcome import EMAIL_FAULT, check_password
 
 pages = Blueprint("account", __name__, url_prefix="/account")
@@ -54,7 +55,7 @@ def settings() -> ResponseReturnValue:
 
 def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
     """Check the password that is asked for again. Return None if it is right, else the answer."""
-    keys, account = kakunin().keys, current_user.account
+    keys, account = services().keys, current_user.account
     one = limits.Try(limits.PASSWORD_OF_BROWSER, current_user.id)
     try:
         limits.take(keys, now(), one)
@@ -80,7 +81,7 @@ def password() -> ResponseReturnValue:
     if form.errors:
         return form_page("account/password.html", form)
     accounts.set_password(current_user.account, new, now(), "password.changed")
-    kakunin().mailer.ring()
+    services().mailer.ring()
     session.clear()
     flash(gettext("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。"))
     return redirect(url_for("login.login"), 303)
@@ -123,7 +124,7 @@ def email_code() -> ResponseReturnValue:
         return wrong_code(challenge, form)
     for name in ("challenge", "proof"):
         session.pop(name, None)
-    kakunin().mailer.ring()
+    services().mailer.ring()
     flash(gettext("メールアドレスを変えました。"))
     return redirect(url_for("account.settings"), 303)
 

@@ -17,8 +17,9 @@ import limits
 import mailer
 from codes import RESEND_AFTER, TooManyCodes, send_code, take_code
 from models import AHEAD, Account, Challenge, Member, today
-from views import Form, kakunin, later, new_form, now
-from views.language import time_of_day
+from views.formats import time_of_day
+from views.forms import Form, later, new_form
+from views.services import now, services
 
 pages = Blueprint("code", __name__)
 
@@ -64,7 +65,7 @@ def bind(challenge: Challenge) -> None:
     """Bind the code to this browser, in a cookie that outlives a tab which the phone drops while its owner reads the mail."""
     session.permanent = True
     session["challenge"] = challenge.id
-    kakunin().mailer.ring()
+    services().mailer.ring()
 
 
 def bound(purpose: str) -> Challenge | None:
@@ -86,7 +87,7 @@ def unproven(challenge: Challenge, form: Form) -> ResponseReturnValue | None:
 
     Wrong codes are counted over all of a member's, so that a right password, which sends a new one, buys no new tries.
     """
-    keys, one = kakunin().keys, limits.Try(limits.CODE, str(challenge.account_id))
+    keys, one = services().keys, limits.Try(limits.CODE, str(challenge.account_id))
     try:
         limits.take(keys, now(), one)
     except limits.TooMany as refusal:

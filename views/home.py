@@ -11,7 +11,7 @@ from flask_login import current_user
 import accounts
 from mailer import insurer_of
 from models import SUBSCRIBER, Member, database, today
-from views import now
+from views.services import now
 
 pages = Blueprint("home", __name__)
 

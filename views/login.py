@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from flask import Blueprint, current_app, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext
@@ -13,8 +11,9 @@ import accounts
 import limits
 from codes import TooManyCodes, fold, grouped, send_code
 from models import Account, Session, Trust
-from views import SENT, Form, address, cookie_options, device, form_page, kakunin, new_form, now, refused
 from views.code import bind, bound, code_page, prove, unproven
+from views.forms import SENT, Form, address, cookie_name, cookie_options, device, form_page, is_own_path, new_form, refused
+from views.services import now, services
 
 pages = Blueprint("login", __name__)
 
@@ -39,7 +38,7 @@ def login() -> ResponseReturnValue:
         if mine:
             form.values["username"] = grouped(mine.account.login_id)
         return render_template("login/login.html", form=form, ended="ended" in request.args, known=mine is not None)
-    keys, login_id = kakunin().keys, fold(form.values["username"])[:64]
+    keys, login_id = services().keys, fold(form.values["username"])[:64]
     account = accounts.find(login_id)
     trust = accounts.trusted(secret, now(), account) if account else None
     tries = _tries(login_id, trust)
@@ -59,7 +58,7 @@ def login() -> ResponseReturnValue:
 def _tries(login_id: str, trust: Trust | None) -> list[limits.Try]:
     """Return what a try counts against. A browser where a login of this ID finished before has a count of its own, so that
     strangers, or colleagues at the same address, slow nobody down there."""
-    own = trust.id if trust else accounts.browser(request.cookies.get(cookie_name("browser"), ""), login_id, kakunin().keys)
+    own = trust.id if trust else accounts.browser(request.cookies.get(cookie_name("browser"), ""), login_id, services().keys)
     if own:
         return [limits.Try(limits.PASSWORD_OF_BROWSER, own)]
     return [
@@ -105,16 +104,9 @@ def begin(
     response = make_response(redirect(target if is_own_path(target) else url_for("home.home"), 303))
     if trust is not None:
         response.set_cookie(cookie_name("trust"), secret, max_age=days * DAY, **cookie_options())
-    kept = accounts.remember_browser(request.cookies.get(cookie_name("browser"), ""), account.login_id, kakunin().keys)
+    kept = accounts.remember_browser(request.cookies.get(cookie_name("browser"), ""), account.login_id, services().keys)
     response.set_cookie(cookie_name("browser"), kept, max_age=BROWSER_LASTS, **cookie_options())
     return response
-
-
-def is_own_path(target: str) -> bool:
-    """Return whether `next` leads to a page of ours."""
-    parts = urlsplit(target)
-    plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable() and "\\" not in target
-    return plain and not parts.scheme and not parts.netloc
 
 
 @pages.route("/login/code", methods=["GET", "POST"])
@@ -129,10 +121,6 @@ def code() -> ResponseReturnValue:
     if wrong := unproven(challenge, form):
         return wrong
     return begin(challenge.account, trust_phone=form.values["trust"] == "yes", target=session.get("next", ""))
-
-
-def cookie_name(name: str) -> str:
-    return f"__Host-{name}" if current_app.config["SESSION_COOKIE_SECURE"] else name
 
 
 def end_session() -> None:

@@ -10,7 +10,8 @@ import accounts
 import limits
 from codes import fold, grouped
 from models import Stale
-from views import SENT, address, form_page, kakunin, new_form, now, refused
+from views.forms import SENT, address, form_page, new_form, refused
+from views.services import now, services
 from views.welcome import check_birth_date, check_password
 
 pages = Blueprint("password", __name__, url_prefix="/password")
@@ -22,7 +23,7 @@ def forgot() -> ResponseReturnValue:
     form = new_form("username", "email")
     if request.method != "POST":
         return render_template("password/forgot.html", form=form)
-    keys, login_id = kakunin().keys, fold(form.values["username"])[:64]
+    keys, login_id = services().keys, fold(form.values["username"])[:64]
     email = accounts.clean_email(form.values["email"])
     if email is None or not login_id:
         form.message = gettext("ログインIDと、登録したメールアドレスの両方を入力してください。")
@@ -34,14 +35,14 @@ def forgot() -> ResponseReturnValue:
     except limits.TooMany as refusal:
         return refused("password/forgot.html", form, refusal.until, SENT)
     accounts.ask_reset(login_id, email, now())
-    kakunin().mailer.ring()
+    services().mailer.ring()
     return render_template("password/sent.html")
 
 
 @pages.route("/reset/<token>", methods=["GET", "POST"])
 def reset(token: str) -> ResponseReturnValue:
     """Nothing changes until the form is sent: mail scanners open links."""
-    keys = kakunin().keys
+    keys = services().keys
     account = accounts.read_reset_token(token, keys)
     if account is None:
         return render_template("password/expired.html"), 410
@@ -60,6 +61,6 @@ def reset(token: str) -> ResponseReturnValue:
         accounts.set_password(account, password, now(), "password.reset")
     except Stale:  # the link was used by another form at the same moment
         return render_template("password/expired.html"), 410
-    kakunin().mailer.ring()
+    services().mailer.ring()
     flash(gettext("新しいパスワードになりました。ログインしてください。"))
     return redirect(url_for("login.login"), 303)

@@ -12,9 +12,10 @@ import accounts
 import limits
 from codes import TooManyCodes, grouped, send_code
 from models import Account
-from views import SENT, Form, common_words, form_page, kakunin, new_form, now, own_mail_domain, refused
 from views.code import bind, bound, code_page, prove, proven, unproven, wrong_code
+from views.forms import SENT, Form, common_words, form_page, new_form, own_mail_domain, refused
 from views.login import begin
+from views.services import now, services
 
 pages = Blueprint("welcome", __name__)
 
@@ -72,7 +73,7 @@ def details() -> ResponseReturnValue:
 
 def check_birth_date(account: Account, form: Form) -> None:
     """Put into `form` what is wrong with the birth date. Raise TooMany after ten wrong ones a day; an unreadable one is no try."""
-    keys, one = kakunin().keys, limits.Try(limits.BIRTH_DATE, str(account.member_id))
+    keys, one = services().keys, limits.Try(limits.BIRTH_DATE, str(account.member_id))
     born = accounts.parse_birth(form.values["bday"])
     if born is None:
         form.errors["bday"] = gettext("生年月日を読み取れません。例のように入力してください。")
