@@ -6,11 +6,8 @@ knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice 
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from peewee import (
@@ -18,7 +15,6 @@ from peewee import (
     BooleanField,
     Case,
     CharField,
-    DatabaseProxy,
     DateField,
     ForeignKeyField,
     IntegerField,
@@ -26,7 +22,10 @@ from peewee import (
     SmallIntegerField,
     TextField,
 )
-from playhouse import db_url
+
+from database import connect as connect
+from database import database
+from database import transaction as transaction
 
 JST = dt.timezone(dt.timedelta(hours=9), "JST")  # no daylight saving time since 1951
 
@@ -43,55 +42,10 @@ AHEAD = 60
 SEEN_EVERY = 30
 """Seconds between two notes of a session's last page view, so that not every page writes."""
 
-database: Any = DatabaseProxy()
-
 
 def today(now: float) -> dt.date:
     """The insurer's day at the moment `now` (seconds since 1970)."""
     return dt.datetime.fromtimestamp(now, JST).date()
-
-
-def connect(url: str) -> None:
-    """Bind the tables to the database at `url` (sqlite:/// or postgresql://), pooled.
-
-    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock; each commit is on disk when
-    it returns; and the file is its owner's alone, since it holds password hashes.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite":
-        file = Path(rest[1:])
-        if file.parent.is_dir() and not file.exists():
-            file.touch(mode=0o600)
-        options: dict[str, Any] = {
-            "timeout": 15,
-            "max_connections": 0,
-            "check_same_thread": False,  # a connection goes from thread to thread, one at a time
-            "pragmas": {
-                "page_size": 16384,  # of a new file: a million people are written in a quarter of the calls
-                "journal_mode": "wal",
-                "synchronous": "full",
-                "foreign_keys": 1,
-                "busy_timeout": 15000,
-            },
-        }
-    else:
-        scheme = "postgresql"
-        options = {"max_connections": 40, "timeout": 15, "unquote_password": True, "unquote_user": True}
-        options |= {"connect_timeout": 5}
-    if database.obj is not None:
-        database.close_all()
-    database.initialize(db_url.connect(f"{scheme}+pool://{rest}", **options))
-
-
-@contextlib.contextmanager
-def transaction() -> Iterator[None]:
-    """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
-    at_once = "sqlite" in type(database.obj).__name__.lower() and not database.in_transaction()
-    with (
-        database.connection_context() if database.is_closed() else contextlib.nullcontext(),
-        database.atomic("IMMEDIATE") if at_once else database.atomic(),
-    ):
-        yield
 
 
 def birthday(born: dt.date, age: int) -> dt.date:
