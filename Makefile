@@ -55,8 +55,8 @@ build/htmx: requirements/htmx.txt .venv/installed
 	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d build -r $<
 	@touch $@
 
-build/built: build/htmx $(wildcard static/*) translations/en/LC_MESSAGES/messages.po assets.py
-	@$(BIN)/python -m assets
+build/built: build/htmx $(wildcard static/*) translations/en/LC_MESSAGES/messages.po front/assets.py
+	@$(BIN)/python -m front.assets
 	@mkdir -p build/translations/en/LC_MESSAGES
 	@$(BIN)/pybabel --quiet compile --locale en --input-file translations/en/LC_MESSAGES/messages.po \
 		--output-file build/translations/en/LC_MESSAGES/messages.mo

@@ -15,15 +15,17 @@ from flask_login import LoginManager
 from werkzeug.middleware.proxy_fix import ProxyFix
 from whitenoise import WhiteNoise
 
-import assets
 import commands
+import database
 import models
 import settings
 import views
-from clock import Clock, session_reader
-from codes import Keys, Stamps
-from front import REQUEST_ID, Admission, Bodies, Headers, Hosts, Requests, Wsgi, own_addresses
-from mailer import Mailer
+from accounts.keys import Keys, Stamps
+from accounts.mailer import Mailer
+from front import assets
+from front.clock import Clock, session_reader
+from front.middleware import REQUEST_ID, Admission, Bodies, Headers, Hosts, Requests, Wsgi
+from settings import own_addresses
 from views.services import Services
 
 
@@ -72,7 +74,7 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
         MAX_FORM_PARTS=50,
         LOGIN_DISABLED=False,  # flask-login would take it from the environment
     )
-    models.connect(app.config["DATABASE_URL"])
+    database.connect(app.config["DATABASE_URL"])
     keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
     login = LoginManager(app)
     login.session_protection = None  # "strong" logs a phone out when it changes its network

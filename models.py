@@ -23,13 +23,9 @@ from peewee import (
     TextField,
 )
 
-from database import connect as connect
 from database import database
-from database import transaction as transaction
+from dates import birthday, today
 
-JST = dt.timezone(dt.timedelta(hours=9), "JST")  # no daylight saving time since 1951
-
-MALE, FEMALE, OVERLEAF = 1, 2, 3  # 男, 女, 裏面参照
 SUBSCRIBER, DEPENDENT = 1, 2  # 本人, 家族
 NONE, WEB, PAPER = "none", "web", "paper"  # how the certificate is delivered; NONE is a マイナ保険証 user
 
@@ -41,19 +37,6 @@ AHEAD = 60
 """Seconds that another machine's clock may be ahead. What is dated later stems from a clock that was set back, and is over."""
 SEEN_EVERY = 30
 """Seconds between two notes of a session's last page view, so that not every page writes."""
-
-
-def today(now: float) -> dt.date:
-    """The insurer's day at the moment `now` (seconds since 1970)."""
-    return dt.datetime.fromtimestamp(now, JST).date()
-
-
-def birthday(born: dt.date, age: int) -> dt.date:
-    """The day on which a person reaches `age` in years; born on 29 February, that is 1 March of a common year (民法143条)."""
-    try:
-        return born.replace(year=born.year + age)
-    except ValueError:
-        return dt.date(born.year + age, 3, 1)
 
 
 class Stale(Exception):
@@ -270,6 +253,11 @@ class Mail(Table):
     class Meta:
         indexes = ((("state", "due_at"), False),)
 
+    @classmethod
+    def queue(cls, kind: str, account: Account | None, address: str, now: float) -> Mail:
+        """Have a mail sent, off the request's path."""
+        return cls.create(kind=kind, account=account, address=address, created_at=int(now), due_at=int(now))
+
 
 class Display(Table):
     """A certificate shown: who, whose, since when. Polls are not recorded."""
@@ -298,6 +286,11 @@ class Audit(Table):
     actor = IntegerField(null=True)  # the member logged in; null where the clerk or nobody known acted
     member = IntegerField(null=True)
     detail = CharField(default="")
+
+    @classmethod
+    def note(cls, now: float, action: str, actor: int | None, member: int | None = None, detail: str = "") -> None:
+        """Write one line of the trail."""
+        cls.create(at=int(now), action=action, actor=actor, member=member or actor, detail=detail)
 
 
 class RosterImport(Table):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from flask import Flask
 from peewee import OperationalError
 from playhouse.migrations import Runner
 
-from models import database
+from models import Member, database
 
 ROOT = Path(__file__).resolve().parent
 INSTANCE = ROOT / "instance"
@@ -126,6 +127,25 @@ def check_schema() -> None:
 
 def schema_up_to_date() -> bool:
     return all(step.applied is not None for step in Runner(database.obj, str(MIGRATIONS)).status())
+
+
+def own_addresses() -> set[str]:
+    """The names and addresses under which this machine is reached on its own network."""
+    found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
+        found.add(probe.getsockname()[0])
+    with contextlib.suppress(OSError):
+        found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
+    return found
+
+
+def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, str]:
+    """The insurer whose name a member reads: their own, or the deployment's first."""
+    insurers = config["INSURERS"]
+    if member is not None and member.insurer_number in insurers:
+        return insurers[member.insurer_number]
+    return next(iter(insurers.values()), dict.fromkeys(("name", "address", "phone", "hours", "paper_url", "staff_note"), ""))
 
 
 def server_options(cores: int) -> dict[str, int]:

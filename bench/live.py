@@ -20,11 +20,13 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playhouse.migrations import Runner
 
-import accounts
+import database
+import dates
 import models
+from accounts import passwords
+from accounts.keys import Keys
 from bench.crowd import Outcome, Phone, hold
 from bench.servers import ROOT, environment, serving, usage
-from codes import Keys
 
 CROWDS = tuple(int(n) for n in os.environ.get("CROWDS", "1000,4000,7000,10000,12000").split(","))
 SECONDS = int(os.environ.get("CROWD_SECONDS", "60"))
@@ -34,14 +36,14 @@ PICTURE = ROOT / "docs" / "latency.svg"
 
 def open_displays(env: dict[str, str], count: int) -> list[Phone]:
     """So many members, each logged in and showing their own certificate."""
-    models.connect(env["KAKUNIN_DATABASE_URL"])
+    database.connect(env["KAKUNIN_DATABASE_URL"])
     Runner(models.database.obj, str(ROOT / "migrations")).up()
     app = Flask(__name__)
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
     assert serializer is not None
     sign = serializer.dumps
-    now, today = int(time.time()), models.today(time.time())
+    now, today = int(time.time()), dates.today(time.time())
     person = {
         "insurer_number": "06139463",
         "name": "見本 花子",
@@ -130,7 +132,7 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder)) | {"KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox", "KAKUNIN_PROXIES": "1"}
         open_displays(env, people)
-        hashed, keys = accounts.hash_password("correct horse battery 9"), Keys(env["KAKUNIN_SECRET_KEY"])
+        hashed, keys = passwords.hash_password("correct horse battery 9"), Keys(env["KAKUNIN_SECRET_KEY"])
         for number in range(1, people + 1):
             changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
             models.Account.update(**changes).where(models.Account.member == number).execute()

@@ -18,6 +18,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from peewee import fn
 
+import dates
 import models
 import settings
 from commands.terminal import Failed, moment, store
@@ -49,7 +50,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     runs began with a login in the last 12 hours.
     """
     second = int(now)
-    age, day = RosterImport.age(now), models.today(now)
+    age, day = RosterImport.age(now), dates.today(now)
     logins = Audit.select().where(Audit.action == "login")
     codes = Mail.select().where(Mail.kind == "code")
     waiting = Mail.select(fn.count(Mail.id), fn.min(Mail.created_at)).where(Mail.state == "waiting").tuples()[0]
@@ -60,7 +61,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     counted: Any = Member.select(Member.delivery, fn.count(Member.id)).where(covered).group_by(Member.delivery)
     members = dict(counted.tuples())
     return {
-        "at": dt.datetime.fromtimestamp(second, models.JST).isoformat(),
+        "at": dt.datetime.fromtimestamp(second, dates.JST).isoformat(),
         "logins_last_hour": logins.where(Audit.at > second - HOUR).count(),
         "logins_last_day": logins.where(Audit.at > second - DAY).count(),
         **{

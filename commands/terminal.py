@@ -14,8 +14,8 @@ import peewee
 from flask import current_app
 
 import models
-from codes import Keys
-from eras import BadDate, parse_date
+from accounts.keys import Keys
+from dates import BadDate, parse_date
 from imports import stores
 from imports.letters import CannotWrite
 from models import Member

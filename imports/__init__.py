@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from codes import Keys, login_ids
+from accounts.keys import Keys, login_ids
 from imports import keyring, stores
 from imports.first import PLACES, STAGED, First
 from imports.letters import Letters, write_letters

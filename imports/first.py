@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import IO, Any
 
-from codes import Keys, grouped
+from accounts.keys import Keys, grouped
 from imports import keyring
 from imports.letters import CELL_END, LETTER, ROW_END
 from imports.stores import USED, Workspace, tune

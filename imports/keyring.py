@@ -7,7 +7,7 @@ import secrets
 import struct
 from collections.abc import Iterator, Sequence
 
-from codes import LETTERS, Keys, temporary_passwords
+from accounts.keys import LETTERS, Keys, temporary_passwords
 from roster import BATCH
 from roster.parallel import Send
 

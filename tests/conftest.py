@@ -23,6 +23,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from playwright.sync_api import Page, sync_playwright
 
+import database
+import dates
 import models
 from tests.phone import Phone
 from tests.postgres import Cluster, free_port
@@ -45,7 +47,7 @@ INSURERS = {
 @pytest.fixture
 def now():
     """Monday 2026-11-23, 14:05:33 in Tokyo, in seconds since 1970."""
-    return dt.datetime(2026, 11, 23, 14, 5, 33, tzinfo=models.JST).timestamp()
+    return dt.datetime(2026, 11, 23, 14, 5, 33, tzinfo=dates.JST).timestamp()
 
 
 def pytest_addoption(parser):
@@ -130,7 +132,7 @@ def fresh(cluster, tmp_path):
 @pytest.fixture
 def store(fresh):
     """An empty database with every table."""
-    models.connect(fresh())
+    database.connect(fresh())
     models.database.create_tables(models.TABLES)
     yield models.database
     models.database.close_all()

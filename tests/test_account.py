@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from peewee import IntegrityError
 
+import database
 import models
+from accounts import housekeeping, passwords
 from tests.conftest import PASSWORD
 from tests.phone import Phone
 
@@ -98,13 +100,13 @@ def test_a_link_that_two_forms_use_at_once_answers_the_second_as_used(nao, app, 
 
     phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
     phone.get(mails.link.removeprefix("http://localhost"))
-    real = accounts.password_fault
+    real = passwords.password_fault
 
     def meanwhile(password, account, context):
         accounts.set_password(accounts.find(letters[NAO][0]), "another one of it 5", time(), "password.reset")
         return real(password, account, context)
 
-    monkeypatch.setattr(accounts, "password_fault", meanwhile)
+    monkeypatch.setattr(passwords, "password_fault", meanwhile)
     assert phone.send(bday="19790612", new_password=NEW).status == 410
 
 
@@ -169,27 +171,25 @@ def test_nobody_removes_the_trust_of_another(trusted, enroll):
 
 
 def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time):
-    import accounts
 
     day = 86400
     assert models.Challenge.select().exists()
-    accounts.sweep(time() + 2 * day, audit_days=30)
+    housekeeping.sweep(time() + 2 * day, audit_days=30)
     assert not models.Challenge.select().exists()
     assert not models.Mail.select().where(models.Mail.challenge.is_null(False)).exists()
     assert models.Session.select().exists()
     assert models.Audit.select().exists()
-    accounts.sweep(time() + 31 * day, audit_days=30)
+    housekeeping.sweep(time() + 31 * day, audit_days=30)
     assert not models.Session.select().exists()
     assert not models.Audit.select().exists()
     assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
 
 
 def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):
-    import accounts
 
     assert models.Audit.select().where(models.Audit.action != "roster.imported").exists()
     time.pass_(60)
-    accounts.sweep(time(), audit_days=0)
+    housekeeping.sweep(time(), audit_days=0)
     assert nao.get("/").url == "/"
     assert not models.Audit.select().where(models.Audit.action != "roster.imported").exists()
 
@@ -221,19 +221,17 @@ def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(nao, app, letters,
 def test_a_password_is_hashed_anew_when_the_parameters_rise(nao, log_in, monkeypatch):
     from argon2 import PasswordHasher
 
-    import accounts
-
     own = models.Account.email == "nao@example.jp"
     weak = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
     models.Account.update(password_hash=weak).where(own).execute()
     log_in(NAO)
     stored = models.Account.get(own).password_hash
-    assert not accounts.HASHER.check_needs_rehash(stored)
+    assert not passwords.HASHER.check_needs_rehash(stored)
     assert "m=19456,t=2,p=1" in stored
 
 
 def test_the_database_file_is_its_owners_alone(tmp_path):
-    models.connect(f"sqlite:///{tmp_path}/new.db")
+    database.connect(f"sqlite:///{tmp_path}/new.db")
     models.database.connect()
     models.database.close_all()
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600

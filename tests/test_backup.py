@@ -15,8 +15,8 @@ import threading
 
 import pytest
 
-import accounts
 import models
+from accounts import sessions
 from tests.conftest import NAO, PASSWORD, ROOT, import_sample, settings_for
 from tests.phone import Phone
 from tests.postgres import Cluster
@@ -168,8 +168,8 @@ def test_a_restored_backup_has_it_all_and_what_the_docs_say_ends_what_lives_agai
     def work():
         with models.database.connection_context():
             account = models.Account.select().first()
-            session = accounts.start_session(account, "iPhone", now)
-            accounts.trust_phone(session, 30, now)
+            session = sessions.start_session(account, "iPhone", now)
+            sessions.trust_phone(session, 30, now)
             who = {"viewer": account.member_id, "member": account.member_id}
             models.Display.create(id="shown", session=session, started_at=int(now), **who)
             challenge = models.Challenge.create(id="asked", account=account, purpose="login", created_at=int(now))
@@ -179,7 +179,7 @@ def test_a_restored_backup_has_it_all_and_what_the_docs_say_ends_what_lives_agai
 
     def after():
         with models.database.connection_context():
-            accounts.end_everything(models.Account.select().first(), now)
+            sessions.end_everything(models.Account.select().first(), now)
             models.Member.update(name="").execute()
 
     ask = restored(work, after).test_cli_runner().invoke

@@ -7,7 +7,9 @@ import datetime as dt
 import pytest
 
 import accounts
+import dates
 import models
+from accounts import sessions
 from models import Display, Member, Session
 
 
@@ -90,7 +92,7 @@ def test_removing_the_trust_ends_what_the_phone_shows(enroll, time):
     phone.get(phone.page.link("/certificates/"))
     clock = phone.page.clock["hx-get"]
     trust = models.Trust.get()
-    accounts.remove_trust(trust.account, trust.id, time())
+    sessions.remove_trust(trust.account, trust.id, time())
     time.pass_(11)
     assert ended(poll(phone, clock))
 
@@ -126,11 +128,11 @@ def test_a_clock_is_worth_nothing_to_anybody_else(live, enroll, app, time):
 def test_at_midnight_in_tokyo_what_ends_today_ends(live, time):
     phone, _ = live
     Member.update(expires_on=dt.date(2026, 11, 23)).where(Member.name == "佐倉 直人").execute()
-    time.moment = dt.datetime(2026, 11, 23, 23, 55, 0, tzinfo=models.JST).timestamp()
+    time.moment = dt.datetime(2026, 11, 23, 23, 55, 0, tzinfo=dates.JST).timestamp()
     Session.update(seen_at=int(time.moment), created_at=int(time.moment)).execute()
     phone.get(f"/certificates/{Member.get(Member.name == '佐倉 直人').public_id}")
     clock = phone.page.clock["hx-get"]
-    time.moment = dt.datetime(2026, 11, 23, 23, 59, 59, tzinfo=models.JST).timestamp()
+    time.moment = dt.datetime(2026, 11, 23, 23, 59, 59, tzinfo=dates.JST).timestamp()
     assert poll(phone, clock).text.endswith("23:59:59")
     time.pass_(1)
     assert ended(poll(phone, clock))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 
+import front.clock as clock_module
 import pytest
 from peewee import OperationalError
 
-import clock as clock_module
-import models
-from clock import LEASE, Clock
-from codes import Keys
+import dates
+from accounts.keys import Keys
+from front.clock import LEASE, Clock
 
 PATH = "/certificates/cert1/clock/show1"
 
@@ -148,7 +148,7 @@ def test_a_lease_from_a_clock_that_was_ahead_is_asked_about(clock, time):
 
 
 def test_a_lease_does_not_outlast_midnight_in_tokyo(clock, time):
-    time.moment = dt.datetime(2026, 11, 23, 23, 59, 58, tzinfo=models.JST).timestamp()
+    time.moment = dt.datetime(2026, 11, 23, 23, 59, 58, tzinfo=dates.JST).timestamp()
     _, _, lease = tick(clock)
     time.pass_(1)
     assert "23:59:59" in tick(clock, lease=lease)[0]
@@ -184,8 +184,8 @@ def test_everything_else_goes_to_flask(clock, path):
 @pytest.mark.parametrize(
     ("at", "shown"),
     [
-        (dt.datetime(2026, 12, 31, 23, 59, 59, tzinfo=models.JST), "2026年12月31日(木)"),
-        (dt.datetime(2027, 1, 1, 0, 0, 0, tzinfo=models.JST), "2027年1月1日(金)"),
+        (dt.datetime(2026, 12, 31, 23, 59, 59, tzinfo=dates.JST), "2026年12月31日(木)"),
+        (dt.datetime(2027, 1, 1, 0, 0, 0, tzinfo=dates.JST), "2027年1月1日(金)"),
     ],
 )
 def test_the_date_turns_with_the_year(clock, time, at, shown):

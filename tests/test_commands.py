@@ -112,7 +112,7 @@ def reissue(clerk, name, *args):  # noqa: F811
 
 
 def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(clerk, now):  # noqa: F811
-    from codes import Keys
+    from accounts.keys import Keys
 
     clerk.roster([HEAD, WIFE])
     account = log_in("佐倉 美咲")

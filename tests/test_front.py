@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from front import Admission
+from front.middleware import Admission
 from tests.phone import Phone
 
 EVERYWHERE = [

@@ -117,7 +117,7 @@ def test_letters_are_addressed_to_the_subscriber_and_only_the_owner_may_read_the
 
 
 def test_letters_fit_the_stored_hashes_and_begin_with_a_letter(clerk):
-    from codes import Keys, fold
+    from accounts.keys import Keys, fold
 
     clerk.roster([HEAD, WIFE])
     keys = Keys(clerk.runner.app.config["SECRET_KEY"])
@@ -443,7 +443,7 @@ def wait_for_the_killed() -> None:
 
 def test_killed_again_and_again_it_is_old_or_new_and_never_between(clerk, fresh, cluster):
     """Killed at chance moments: the database holds nobody or everybody, and a second run ends what the first began."""
-    from codes import Keys, fold
+    from accounts.keys import Keys, fold
 
     keys = Keys(clerk.runner.app.config["SECRET_KEY"])
     people = crowd(300)
@@ -528,7 +528,7 @@ HIDDEN = HEAD | {"番号": "1", "枝番": "01", "本人家族区分": "家族", 
 
 @pytest.mark.parametrize("used_before", [False, True])
 def test_logins_drawn_by_another_process_while_reading_are_as_good(clerk, large, used_before):
-    from codes import Keys, fold
+    from accounts.keys import Keys, fold
 
     if used_before:  # an id of the trail keeps the roster from being taken over as it is
         Audit.create(at=1, action="login.passed", member=7000)

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import limits
 import models
-from codes import Keys
-from limits import TooMany, Try, give_back, take
+from accounts import limits
+from accounts.keys import Keys
+from accounts.limits import TooMany, Try, give_back, take
 
 KEYS = Keys("a" * 32)
 ID = Try(limits.PASSWORD_OF_ID, "K234567892")

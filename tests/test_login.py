@@ -9,7 +9,8 @@ import pytest
 
 import accounts
 import models
-from codes import CODES_AT_MOST, TooManyCodes, send_code
+from accounts import passwords
+from accounts.codes import CODES_AT_MOST, TooManyCodes, send_code
 from models import Audit, Counter
 from tests.conftest import PASSWORD
 from tests.phone import Phone
@@ -173,8 +174,8 @@ def test_the_own_name_is_no_password_however_it_is_romanised(name, kana, passwor
     member = models.Member(name=name, kana=kana, birth_date=dt.date(1980, 1, 5), number="1024")
     account = models.Account(login_id="K234567892")
     account.member = member
-    assert accounts.password_fault(password, account) == "weak"
-    assert accounts.password_fault("kumo-no-ue 8 hachi", account) is None
+    assert passwords.password_fault(password, account) == "weak"
+    assert passwords.password_fault("kumo-no-ue 8 hachi", account) is None
 
 
 def test_an_address_of_somebody_else_looks_the_same_and_tells_its_owner(enroll, app, letters, mails):
@@ -592,14 +593,14 @@ def test_of_ten_new_passwords_at_once_one_counts(enroll, letters, app, time):
 def test_a_login_in_the_moment_of_a_new_password_is_no_error_and_no_login(enroll, letters, app, time, monkeypatch):
     phone = enroll(NAO, trust="yes")
     phone.send("logout")
-    real = accounts.authenticate
+    real = passwords.authenticate
 
     def meanwhile(account, password, keys):
         right = real(account, password, keys)
         accounts.set_password(accounts.find(letters[NAO][0]), "four silent otters 31", time(), "password.changed")
         return right
 
-    monkeypatch.setattr(accounts, "authenticate", meanwhile)
+    monkeypatch.setattr(passwords, "authenticate", meanwhile)
     phone.get("/login")
     assert phone.send(username=letters[NAO][0], password=PASSWORD).url == "/login"
     assert phone.get("/").url == "/login"

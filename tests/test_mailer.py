@@ -7,8 +7,8 @@ import smtplib
 
 import pytest
 
-import mailer
 import models
+from accounts import mailer
 from tests.phone import Phone
 
 NAO = "佐倉 直人"

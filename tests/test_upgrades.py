@@ -14,6 +14,7 @@ import pytest
 from playhouse.migrations import Runner
 from playhouse.schema_diff import diff_models
 
+import database
 import models
 import settings
 from imports import stores
@@ -74,7 +75,7 @@ def is_newer() -> bool:
 
 @pytest.mark.parametrize("release", RELEASED)
 def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes_what_it_wrote(fresh, newer, release):
-    models.connect(fresh())
+    database.connect(fresh())
     Runner(models.database.obj, str(settings.MIGRATIONS)).up(release.removesuffix(".py"))
     write()
     before = read()

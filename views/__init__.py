@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, redirect, request, session, url_
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 
-import assets
+from front import assets
 from models import SEEN_EVERY, Account, Member, Session, database
 from views import account, certificate, code, errors, home, language, login, password, welcome
 from views.forms import check_origin, own_insurer

@@ -8,9 +8,9 @@ from flask_babel import gettext, lazy_gettext
 from flask_login import current_user
 
 import accounts
-import limits
-from codes import TooManyCodes, send_code
-from models import Display, Session, Trust
+from accounts import limits, passwords, sessions
+from accounts.codes import TooManyCodes, send_code
+from models import Audit, Display, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven, wrong_code
 from views.forms import SENT, Form, form_page, new_form, refused
 from views.services import now, services
@@ -61,7 +61,7 @@ def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
         limits.take(keys, now(), one)
     except limits.TooMany as refusal:
         return refused(template, form, refusal.until)
-    if accounts.authenticate(account, request.form.get("password", ""), keys):
+    if passwords.authenticate(account, request.form.get("password", ""), keys):
         limits.forget(keys, one)
         return None
     form.errors["password"] = WRONG_PASSWORD
@@ -134,7 +134,7 @@ def end_others() -> ResponseReturnValue:
     """End every other session of this account with one tap."""
     others = Session.account == current_user.account_id, Session.id != current_user.id, Session.ended_at.is_null()
     Session.update(ended_at=int(now())).where(*others).execute()
-    accounts.note(now(), "sessions.ended", current_user.account_id)
+    Audit.note(now(), "sessions.ended", current_user.account_id)
     flash(gettext("ほかの端末を、すべてログアウトしました。"))
     return redirect(url_for("account.settings"), 303)
 
@@ -142,6 +142,6 @@ def end_others() -> ResponseReturnValue:
 @pages.post("/trusts/remove")
 def remove_trust() -> ResponseReturnValue:
     """Trust a phone no longer. Its sessions end with it."""
-    accounts.remove_trust(current_user.account, request.form.get("trust", "")[:64], now())
+    sessions.remove_trust(current_user.account, request.form.get("trust", "")[:64], now())
     flash(gettext("その端末では、次からメールの数字も必要になります。"))
     return redirect(url_for("account.settings"), 303)

@@ -10,9 +10,10 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup
 
-from clock import cookie
-from mailer import insurer_of
-from models import DEPENDENT, DISPLAY_LIFE, SUBSCRIBER, Display, Member, RosterImport, today
+from dates import today
+from front.clock import cookie
+from models import DEPENDENT, DISPLAY_LIFE, SUBSCRIBER, Display, Member, RosterImport
+from settings import insurer_of
 from views.services import now, services
 
 pages = Blueprint("certificate", __name__, url_prefix="/certificates")

@@ -13,10 +13,10 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext, lazy_gettext
 
 import accounts
-import limits
-import mailer
-from codes import RESEND_AFTER, TooManyCodes, send_code, take_code
-from models import AHEAD, Account, Challenge, Member, today
+from accounts import limits, mailer
+from accounts.codes import RESEND_AFTER, TooManyCodes, send_code, take_code
+from dates import today
+from models import AHEAD, Account, Audit, Challenge, Member
 from views.formats import time_of_day
 from views.forms import Form, later, new_form
 from views.services import now, services
@@ -101,7 +101,7 @@ def unproven(challenge: Challenge, form: Form) -> ResponseReturnValue | None:
 
 
 def wrong_code(challenge: Challenge, form: Form) -> ResponseReturnValue:
-    accounts.note(now(), "code.failed", None, challenge.account_id)
+    Audit.note(now(), "code.failed", None, challenge.account_id)
     form.errors["code"] = WRONG_CODE
     return code_page(challenge, form, 422)
 

@@ -9,7 +9,7 @@ from peewee import DataError, InterfaceError, OperationalError
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException, NotFound
 
-from front import plain
+from front.middleware import plain
 from models import Stale
 from views.formats import language
 

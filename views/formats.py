@@ -7,9 +7,7 @@ import datetime as dt
 from babel.dates import format_date
 from flask_babel import get_locale
 
-from clock import WEEKDAYS
-from eras import in_words
-from models import JST, today
+from dates import JST, WEEKDAYS, in_words, today
 from views.services import now
 
 

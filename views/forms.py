@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import current_user
 
-from mailer import insurer_of
+from settings import insurer_of
 from views.formats import time_of_day
 from views.services import now
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import Babel
 
-import assets
+from front import assets
 from views.formats import FILTERS, language
 from views.forms import cookie_options, is_own_path
 

@@ -8,9 +8,10 @@ from flask_babel import lazy_gettext
 from flask_login import current_user, login_user
 
 import accounts
-import limits
-from codes import TooManyCodes, fold, grouped, send_code
-from models import Account, Session, Trust
+from accounts import limits, passwords, sessions
+from accounts.codes import TooManyCodes, send_code
+from accounts.keys import fold, grouped
+from models import Account, Audit, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven
 from views.forms import SENT, Form, address, cookie_name, cookie_options, device, form_page, is_own_path, new_form, refused
 from views.services import now, services
@@ -34,20 +35,20 @@ def login() -> ResponseReturnValue:
         if current_user.is_authenticated:
             return redirect(url_for("home.home"))
         form.values["next"] = request.args.get("next", "")
-        mine = None if "other" in request.args else accounts.trusted(secret, now())
+        mine = None if "other" in request.args else sessions.trusted(secret, now())
         if mine:
             form.values["username"] = grouped(mine.account.login_id)
         return render_template("login/login.html", form=form, ended="ended" in request.args, known=mine is not None)
     keys, login_id = services().keys, fold(form.values["username"])[:64]
     account = accounts.find(login_id)
-    trust = accounts.trusted(secret, now(), account) if account else None
+    trust = sessions.trusted(secret, now(), account) if account else None
     tries = _tries(login_id, trust)
     try:
         limits.take(keys, now(), *tries)
     except limits.TooMany as refusal:
         return refused("login/login.html", form, refusal.until)
-    if not accounts.authenticate(account, request.form.get("password", ""), keys) or account is None:
-        accounts.note(now(), "login.failed", None, account.member_id if account else None)
+    if not passwords.authenticate(account, request.form.get("password", ""), keys) or account is None:
+        Audit.note(now(), "login.failed", None, account.member_id if account else None)
         form.message = WRONG
         return form_page("login/login.html", form)
     limits.forget(keys, tries[0])
@@ -58,7 +59,7 @@ def login() -> ResponseReturnValue:
 def _tries(login_id: str, trust: Trust | None) -> list[limits.Try]:
     """Return what a try counts against. A browser where a login of this ID finished before has a count of its own, so that
     strangers, or colleagues at the same address, slow nobody down there."""
-    own = trust.id if trust else accounts.browser(request.cookies.get(cookie_name("browser"), ""), login_id, services().keys)
+    own = trust.id if trust else sessions.browser(request.cookies.get(cookie_name("browser"), ""), login_id, services().keys)
     if own:
         return [limits.Try(limits.PASSWORD_OF_BROWSER, own)]
     return [
@@ -96,15 +97,15 @@ def begin(
     days = current_app.config["TRUST_DAYS"]
     secret = request.cookies.get(cookie_name("trust"), "")
     if trust_phone and days:
-        trust, secret = accounts.trust_phone(account, device(), now())
-    started = accounts.start_session(account, device(), now(), trust, now() + days * DAY)
+        trust, secret = sessions.trust_phone(account, device(), now())
+    started = sessions.start_session(account, device(), now(), trust, now() + days * DAY)
     session.clear()
     session.permanent = True
     login_user(started)
     response = make_response(redirect(target if is_own_path(target) else url_for("home.home"), 303))
     if trust is not None:
         response.set_cookie(cookie_name("trust"), secret, max_age=days * DAY, **cookie_options())
-    kept = accounts.remember_browser(request.cookies.get(cookie_name("browser"), ""), account.login_id, services().keys)
+    kept = sessions.remember_browser(request.cookies.get(cookie_name("browser"), ""), account.login_id, services().keys)
     response.set_cookie(cookie_name("browser"), kept, max_age=BROWSER_LASTS, **cookie_options())
     return response
 
@@ -127,7 +128,7 @@ def end_session() -> None:
     """End the session of this browser, if there is one, on the server's side."""
     if current_user.is_authenticated:
         Session.update(ended_at=int(now())).where(Session.id == current_user.id).execute()
-        accounts.note(now(), "logout", current_user.account_id)
+        Audit.note(now(), "logout", current_user.account_id)
 
 
 @pages.post("/logout")

@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
 import accounts
-import limits
-from codes import fold, grouped
+from accounts import limits
+from accounts.keys import fold, grouped
 from models import Stale
 from views.forms import SENT, address, form_page, new_form, refused
 from views.services import now, services

@@ -9,9 +9,9 @@ from typing import cast
 from flask import current_app
 from flask_htmx import HTMX
 
-from clock import Clock
-from codes import Keys
-from mailer import Mailer
+from accounts.keys import Keys
+from accounts.mailer import Mailer
+from front.clock import Clock
 
 htmx = HTMX()
 """True in a request that htmx sent."""

@@ -9,8 +9,10 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext, lazy_gettext
 
 import accounts
-import limits
-from codes import TooManyCodes, grouped, send_code
+from accounts import limits, passwords
+from accounts.codes import TooManyCodes, send_code
+from accounts.keys import grouped
+from dates import BadDate, parse_date
 from models import Account
 from views.code import bind, bound, code_page, prove, proven, unproven, wrong_code
 from views.forms import SENT, Form, common_words, form_page, new_form, own_mail_domain, refused
@@ -61,7 +63,7 @@ def details() -> ResponseReturnValue:
     if form.errors or email is None:
         return form_page("welcome/details.html", form, **shown)
     decoy = accounts.email_owner(email, account) is not None
-    hashed = accounts.hash_password(password)
+    hashed = passwords.hash_password(password)
     try:
         challenge = send_code(account, "register", now(), email=email, password_hash=hashed, decoy=decoy)
     except TooManyCodes as error:
@@ -74,8 +76,9 @@ def details() -> ResponseReturnValue:
 def check_birth_date(account: Account, form: Form) -> None:
     """Put into `form` what is wrong with the birth date. Raise TooMany after ten wrong ones a day; an unreadable one is no try."""
     keys, one = services().keys, limits.Try(limits.BIRTH_DATE, str(account.member_id))
-    born = accounts.parse_birth(form.values["bday"])
-    if born is None:
+    try:
+        born = parse_date(form.values["bday"])
+    except BadDate:
         form.errors["bday"] = gettext("生年月日を読み取れません。例のように入力してください。")
         return
     limits.take(keys, now(), one)
@@ -87,7 +90,7 @@ def check_birth_date(account: Account, form: Form) -> None:
 
 def check_password(account: Account, password: str, form: Form) -> None:
     """Put into `form` why this cannot be the own password. It takes milliseconds, so it comes after the other fields."""
-    if fault := accounts.password_fault(password, account, common_words()):
+    if fault := passwords.password_fault(password, account, common_words()):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
 
 

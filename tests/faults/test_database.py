@@ -10,8 +10,9 @@ import threading
 import time
 import urllib.parse
 
-import accounts
+import database
 import models
+from accounts import passwords
 from bench.crowd import hold
 from bench.live import open_displays
 from bench.servers import environment, serving
@@ -100,7 +101,7 @@ def test_a_full_disk_stops_logins_with_a_sentence_and_no_live_clock(tmp_path):
     """Each write to a file fails, as on a full disk; then there is room again."""
     settings = environment(tmp_path)
     phones = open_displays(settings, 20)
-    hashed = accounts.hash_password(PASSWORD)
+    hashed = passwords.hash_password(PASSWORD)
     models.Account.update(password_hash=hashed, email="p@example.jp", login_id="A234567892").where(
         models.Account.member == 1
     ).execute()
@@ -121,7 +122,7 @@ def test_a_full_disk_stops_logins_with_a_sentence_and_no_live_clock(tmp_path):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
         until(lambda: status(port, "/login", form)[0] == 303)
         assert process.poll() is None
-    models.connect(settings["KAKUNIN_DATABASE_URL"])
+    database.connect(settings["KAKUNIN_DATABASE_URL"])
     with models.database.connection_context():
         assert models.database.execute_sql("PRAGMA integrity_check").fetchone() == ("ok",)
         assert models.Challenge.select().count() == 1

@@ -26,8 +26,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from peewee import PeeweeException
 
 import accounts
-from codes import CODE_LIFE
+from accounts import housekeeping
+from accounts.codes import CODE_LIFE
 from models import Account, Challenge, Mail, Member, RosterImport, database
+from settings import insurer_of
 
 WORKERS = 16
 TIMEOUT = 20
@@ -140,7 +142,7 @@ class Mailer:
         """Once an hour, whichever thread comes first: delete what is over. Once a day: say that the roster is old."""
         if self.now() >= self._tidy_at:
             self._tidy_at = self.now() + 3600
-            accounts.sweep(self.now(), self.config["AUDIT_DAYS"])
+            housekeeping.sweep(self.now(), self.config["AUDIT_DAYS"])
         if self.now() >= self._tell_at:
             self._tell_at = self.now() + 86400
             if RosterImport.is_old(self.now(), days := self.config["ROSTER_DAYS"]):
@@ -219,14 +221,6 @@ class Mailer:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(body.strip() + "\n", cte="quoted-printable")
         return message
-
-
-def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, str]:
-    """The insurer whose name a member reads: their own, or the deployment's first."""
-    insurers = config["INSURERS"]
-    if member is not None and member.insurer_number in insurers:
-        return insurers[member.insurer_number]
-    return next(iter(insurers.values()), dict.fromkeys(("name", "address", "phone", "hours", "paper_url", "staff_note"), ""))
 
 
 def send_test(config: dict[str, Any], address: str) -> None:

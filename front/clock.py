@@ -19,8 +19,9 @@ from urllib.parse import quote
 from itsdangerous import BadData
 from peewee import PeeweeException
 
-from codes import Keys
-from models import JST, database, live_display
+from accounts.keys import Keys
+from dates import JST, WEEKDAYS
+from models import database, live_display
 
 LEASE = 10_000  # milliseconds
 RENEW_FROM = 5_000  # milliseconds of a lease gone: from its sixth second on it may be renewed
@@ -28,8 +29,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
 )
-WEEKDAYS = "月火水木金土日"
-FRAGMENT = Path(__file__).parent / "templates" / "certificate" / "_clock.html"
+FRAGMENT = Path(__file__).parent.parent / "templates" / "certificate" / "_clock.html"
 
 
 def cookie(environ: dict[str, Any], name: str) -> str:

@@ -1,4 +1,4 @@
-"""Dates as Japanese offices write them, western and by era, in any width."""
+"""The insurer's day, birthdays, and dates as Japanese offices write them: western and by era, in any width."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import datetime as dt
 import re
 import unicodedata
+
+JST = dt.timezone(dt.timedelta(hours=9), "JST")  # no daylight saving time since 1951
+WEEKDAYS = "月火水木金土日"
 
 ERAS = (
     ("明治", "M", dt.date(1868, 1, 25), dt.date(1912, 7, 30)),
@@ -26,6 +29,19 @@ _ALIKE = str.maketrans("-‐‑–—−ー／．。", "-------/..")
 _WESTERN = re.compile(r"(\d{4})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
 _ERA = re.compile(r"(明治|大正|昭和|平成|令和|[MTSHR])(元|\d{1,2})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
+
+
+def today(now: float) -> dt.date:
+    """The insurer's day at the moment `now` (seconds since 1970)."""
+    return dt.datetime.fromtimestamp(now, JST).date()
+
+
+def birthday(born: dt.date, age: int) -> dt.date:
+    """The day on which a person reaches `age` in years; born on 29 February, that is 1 March of a common year (民法143条)."""
+    try:
+        return born.replace(year=born.year + age)
+    except ValueError:
+        return dt.date(born.year + age, 3, 1)
 
 
 class BadDate(ValueError):

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from peewee import Case
 
-from codes import Keys
-from models import AHEAD, Counter, transaction
+from accounts.keys import Keys
+from database import transaction
+from models import AHEAD, Counter
 
 MINUTE, DAY = 60, 86400
 

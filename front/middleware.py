@@ -9,7 +9,6 @@ import io
 import json
 import re
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -20,8 +19,8 @@ from urllib.parse import urlsplit
 
 from flask import has_request_context, request
 
-from clock import CSP
-from models import JST
+from dates import JST
+from front.clock import CSP
 
 Wsgi = Callable[..., Iterable[bytes]]
 
@@ -200,14 +199,3 @@ def plain(
     sizes = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
     start_response(status, [*sizes, *headers])
     return [body]
-
-
-def own_addresses() -> set[str]:
-    """The names and addresses under which this machine is reached on its own network."""
-    found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
-        found.add(probe.getsockname()[0])
-    with contextlib.suppress(OSError):
-        found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
-    return found
