@@ -24,7 +24,7 @@ from accounts.keys import Keys, Stamps
 from accounts.mailer import Mailer
 from front import assets
 from front.clock import Clock, session_reader
-from front.middleware import REQUEST_ID, Admission, Bodies, Headers, Hosts, Requests, Wsgi
+from front.middleware import REQUEST_ID, BodyBuffer, ConcurrencyLimit, HostCheck, RequestLog, SecurityHeaders, Wsgi
 from settings import own_addresses
 from views.services import Services
 
@@ -82,7 +82,9 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     commands.register(app)
 
     threads = settings.server_options(1)["THREADS"]
-    inside: Wsgi = Bodies(Admission(app.wsgi_app, threads // 2), threads * 3 // 8, app.config["MAX_CONTENT_LENGTH"])
+    inside: Wsgi = BodyBuffer(
+        ConcurrencyLimit(app.wsgi_app, threads // 2), threads * 3 // 8, app.config["MAX_CONTENT_LENGTH"]
+    )
     if app.config["PROXIES"]:
         inside = ProxyFix(inside, x_for=app.config["PROXIES"], x_proto=app.config["PROXIES"])
     types = {".webmanifest": "application/manifest+json"}
@@ -91,9 +93,9 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
     static.add_files(str(assets.BUILT), "static/")
     app.session_interface = Sessions()
     serializer = app.session_interface.get_signing_serializer(app)
-    headers = Headers(Hosts(static, _hosts(app)), secure=secure)
+    headers = SecurityHeaders(HostCheck(static, _hosts(app)), secure=secure)
     clock = Clock(
-        Requests(headers, log=bool(app.config["LOG_REQUESTS"]), proxied=bool(app.config["PROXIES"]), now=now),
+        RequestLog(headers, log=bool(app.config["LOG_REQUESTS"]), proxied=bool(app.config["PROXIES"]), now=now),
         keys,
         app.config["SESSION_COOKIE_NAME"],
         session_reader(serializer, models.SESSION_LIFE),

@@ -42,7 +42,7 @@ REQUEST_ID = "kakunin.request_id"
 """Where the environ holds the request's id."""
 
 
-class Requests:
+class RequestLog:
     """Gives each request an id, returned as X-Request-ID, and where `log` is set writes one JSON line about it on stderr.
 
     The id is the reverse proxy's own where `proxied` says that there is one, else made here. A line names the endpoint, never
@@ -90,7 +90,7 @@ def _endpoint(environ: dict[str, Any]) -> str:
     return (request.endpoint or "none") if has_request_context() else "static"
 
 
-class Headers:
+class SecurityHeaders:
     """Security headers on every answer, errors and static files too."""
 
     def __init__(self, app: Wsgi, *, secure: bool) -> None:
@@ -106,7 +106,7 @@ class Headers:
         return self.app(environ, start)
 
 
-class Hosts:
+class HostCheck:
     """Refuses requests under a Host that is not ours, but for the health check of a load balancer; and heads too long."""
 
     def __init__(self, app: Wsgi, hosts: set[str]) -> None:
@@ -126,7 +126,7 @@ class Hosts:
         return self.app(environ, start_response)
 
 
-class Admission:
+class ConcurrencyLimit:
     """Lets at most `most` requests into Flask at once, so that slow ones never take the threads that ticks need."""
 
     def __init__(self, app: Wsgi, most: int) -> None:
@@ -142,7 +142,7 @@ class Admission:
             self.free.release()
 
 
-class Bodies:
+class BodyBuffer:
     """Reads a form before it is admitted into Flask, so that clients who send slowly, or never end, hold none of its places.
 
     At most `most` threads read at once, and half as many for one address; a form of ours comes in one packet. The rest get

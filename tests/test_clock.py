@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 
-import front.clock as clock_module
 import pytest
 from peewee import OperationalError
 
 import dates
+import front.clock as clock_module
 from accounts.keys import Keys
 from front.clock import LEASE, Clock
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from front.middleware import Admission
+from front.middleware import ConcurrencyLimit
 from tests.phone import Phone
 
 EVERYWHERE = [
@@ -108,7 +108,7 @@ def test_no_more_are_admitted_than_the_half_of_the_threads():
         start_response("200 OK", [])
         return [b""]
 
-    door = Admission(slow, 2)
+    door = ConcurrencyLimit(slow, 2)
 
     def request():
         door({}, lambda status, headers: answers.append((status, dict(headers))))

@@ -88,7 +88,7 @@ def test_who_is_not_admitted_is_logged_too(app, lines):
         leave.wait(5)
         return middleware.plain(start_response, "200 OK", "")
 
-    door = middleware.Requests(middleware.Admission(slow, 1), log=True, proxied=False)
+    door = middleware.RequestLog(middleware.ConcurrencyLimit(slow, 1), log=True, proxied=False)
     ask = {"REQUEST_METHOD": "GET"}
     first = threading.Thread(target=door, args=(dict(ask), lambda *_: None))
     first.start()
