@@ -42,14 +42,14 @@ def cookie(environ: dict[str, Any], name: str) -> str:
 
 
 class Clock:
-    """WSGI in front of `app`. `read_session` turns the raw session cookie into the session's id, or None."""
+    """WSGI in front of `app`. `read_session` turns the raw session cookie into what it holds."""
 
     def __init__(
         self,
         app: Callable[..., Iterable[bytes]],
         keys: Keys,
         session_cookie: str,
-        read_session: Callable[[str], str | None],
+        read_session: Callable[[str], dict[str, Any]],
         *,
         secure: bool,
         guardian_age: int,
@@ -100,8 +100,8 @@ class Clock:
 
     def live(self, public_id: str, display_id: str, raw_session: str, now: float) -> bool:
         """The full check, by one query: see models.live_display."""
-        session_id = self.read_session(raw_session)
-        if session_id is None:
+        session_id = self.read_session(raw_session).get("_user_id")
+        if not isinstance(session_id, str):
             return False
         with database.connection_context():
             return live_display(display_id, session_id, public_id, now, self.guardian_age)
@@ -156,14 +156,17 @@ def _day(milliseconds: int) -> int:
     return (milliseconds // 1000 + 9 * 3600) // 86400
 
 
-def session_reader(serializer: Any, max_age: int) -> Callable[[str], str | None]:
-    """How the clock reads Flask's session cookie: its signature and age checked, then flask-login's id."""
+def session_reader(serializer: Any, max_age: int) -> Callable[[str], dict[str, Any]]:
+    """Return a reader of Flask's session cookie, which gives what a good cookie holds, and nothing of another.
 
-    def read(raw: str) -> str | None:
+    `max_age` is in seconds.
+    """
+
+    def read(raw: str) -> dict[str, Any]:
         try:
-            found = serializer.loads(raw, max_age=max_age).get("_user_id")
-        except (BadData, AttributeError):
-            return None
-        return found if isinstance(found, str) else None
+            found = serializer.loads(raw, max_age=max_age) if raw else {}
+        except BadData:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     return read

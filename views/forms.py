@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,9 +78,15 @@ def is_own_path(target: str) -> bool:
 
 
 def address() -> str:
-    """Return the client's address as limits count it: an IPv6 network counts as one."""
+    """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home has, counts as one."""
     client = request.remote_addr or ""
-    return ":".join(client.split(":")[:4]) if client.count(":") >= 2 and "." not in client else client
+    try:
+        found = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client[:64]
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address
+    return str(found)
 
 
 def device() -> str:
