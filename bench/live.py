@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import shutil
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +23,7 @@ import dates
 import models
 from accounts import passwords
 from accounts.keys import Keys
+from bench.browser import Browser
 from bench.crowd import Outcome, Phone, hold
 from bench.servers import ROOT, environment, serving, usage
 
@@ -138,20 +137,12 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
             models.Account.update(**changes).where(models.Account.member == number).execute()
 
         def log_in(port: int, number: int) -> None:
-            link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            headers = {"Sec-Fetch-Site": "same-origin", "X-Forwarded-For": f"10.{number >> 8}.{number & 255}.1"}
+            browser = Browser(port, f"10.{number >> 8}.{number & 255}.1")
 
-            def step(path: str, **fields: str) -> http.client.HTTPResponse:
-                kind = {"Content-Type": "application/x-www-form-urlencoded"}
-                body = urllib.parse.urlencode(fields) if fields else None
-                link.request("POST" if fields else "GET", path, body, headers | kind)
-                answer = link.getresponse()
-                answer.read()
-                if answer.status not in (200, 303):
-                    raise RuntimeError(f"{path} answered {answer.status}")
-                if cookie := answer.headers.get("Set-Cookie"):
-                    headers["Cookie"] = cookie.split(";")[0]
-                return answer
+            def step(path: str, **fields: str) -> None:
+                status, _ = browser.ask(path, **fields)
+                if status not in (200, 303):
+                    raise RuntimeError(f"{path} answered {status}")
 
             step("/login", username=f"K{number:09}", password="correct horse battery 9")  # noqa: S106
             with models.database.connection_context():
@@ -159,7 +150,7 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
             step("/login/code", code=keys.code(challenge))
             step("/")
             step(f"/certificates/cert{number}")
-            link.close()
+            browser.link.close()
 
         with serving("app:serve", **env) as (port, process):
             before, _ = usage(process)

@@ -125,14 +125,18 @@ class HostCheck:
         return self.app(environ, start_response)
 
 
+Known = Callable[[dict[str, Any]], bool]
+"""Whether the sender of a form was once right about a password; see front.wrap."""
+
+
 class ConcurrencyLimit:
     """Admit at most `most` requests into Flask at once, so that slow ones never take the threads that ticks need.
 
     Of these places strangers' forms, each of which may cost an argon2 verification, take a quarter at most, and the forms of
-    those for whom `is_known(environ)` is true three eighths: whatever is sent, pages have the rest.
+    those who are known three eighths: whatever is sent, pages have the rest.
     """
 
-    def __init__(self, app: Wsgi, most: int, is_known: Callable[[dict[str, Any]], bool] = lambda _environ: False) -> None:
+    def __init__(self, app: Wsgi, most: int, is_known: Known = lambda _environ: False) -> None:
         self.app, self.is_known = app, is_known
         self.all, self.strangers, self.known = map(
             threading.BoundedSemaphore, (most, max(1, most // 4), max(1, most * 3 // 8))
@@ -153,15 +157,16 @@ class ConcurrencyLimit:
 
 
 class BodyBuffer:
-    """Reads a form before it is admitted into Flask, so that clients who send slowly, or never end, hold none of its places.
+    """Read a form before it is admitted into Flask, so that clients who send slowly, or never end, hold none of its places.
 
-    At most `most` threads read at once, and half as many for one address; a form of ours comes in one packet. The rest get
-    503 at once. What is longer than `longest` bytes gets 413 unread.
+    At most `most` threads read at once, a third of them for those who are known, and half of each share for one address: a
+    form of ours comes in one packet. The rest get 503 at once. What is longer than `longest` bytes gets 413 unread.
     """
 
-    def __init__(self, app: Wsgi, most: int, longest: int) -> None:
-        self.app, self.most, self.longest = app, most, longest
-        self.reading: Counter[str] = Counter()
+    def __init__(self, app: Wsgi, most: int, longest: int, is_known: Known = lambda _environ: False) -> None:
+        self.app, self.longest, self.is_known = app, longest, is_known
+        self.shares = {True: max(1, most // 3), False: max(1, most * 2 // 3)}
+        self.reading: Counter[tuple[bool, str]] = Counter()
         self.lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -170,30 +175,34 @@ class BodyBuffer:
             return self.app(environ, start_response)
         length = environ.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()) or int(length) > self.longest:
-            return refuse(
-                environ,
-                "front.bodies",
-                start_response,
-                "413 Content Too Large",
-                "送られた内容が長すぎます。短くして、もう一度お試しください。",
-            )
-        address = environ.get("REMOTE_ADDR", "")
-        with self.lock:
-            full = self.reading.total() >= self.most or self.reading[address] >= self.most // 2
-            if not full:
-                self.reading[address] += 1
-        if full:
+            sentence = "送られた内容が長すぎます。短くして、もう一度お試しください。"
+            return refuse(environ, "front.bodies", start_response, "413 Content Too Large", sentence)
+        reader = self.is_known(environ), environ.get("REMOTE_ADDR", "")
+        if not self._begin(reader):
             return refuse(environ, "front.bodies", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
         try:
             body = environ["wsgi.input"].read(int(length)) if int(length) else b""
         finally:
-            with self.lock:
-                self.reading[address] -= 1
-                if not self.reading[address]:
-                    del self.reading[address]
+            self._end(reader)
         environ["wsgi.input"] = io.BytesIO(body)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return self.app(environ, start_response)
+
+    def _begin(self, reader: tuple[bool, str]) -> bool:
+        """Take a place to read, and return whether there was one."""
+        with self.lock:
+            share = self.shares[reader[0]]
+            taken = sum(count for (known, _), count in self.reading.items() if known == reader[0])
+            if taken >= share or self.reading[reader] >= max(1, share // 2):
+                return False
+            self.reading[reader] += 1
+            return True
+
+    def _end(self, reader: tuple[bool, str]) -> None:
+        with self.lock:
+            self.reading[reader] -= 1
+            if not self.reading[reader]:
+                del self.reading[reader]
 
 
 def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
