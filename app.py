@@ -67,8 +67,11 @@ def _places(error: BaseException | None) -> str:
     return told
 
 
-def create_app(now: Callable[[], float] = time.time) -> Flask:
-    """The program, configured by the environment. Raises settings.BadSetting with a sentence for the operator."""
+def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -> Flask:
+    """Return the program, configured by the environment. Raise settings.BadSetting with a sentence for the operator.
+
+    With `serving` no statement may keep a page waiting for long: see database.connect.
+    """
     app = Program(__name__, static_folder=None)
     settings.load(app)
     secure = not app.config["INSECURE_COOKIES"]
@@ -83,7 +86,7 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
         MAX_FORM_PARTS=50,
         LOGIN_DISABLED=False,  # flask-login would take it from the environment
     )
-    models.connect(app.config["DATABASE_URL"])
+    models.connect(app.config["DATABASE_URL"], serving=serving)
     keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
     HTMX(app)
     login = LoginManager(app)
@@ -126,7 +129,7 @@ def _hosts(app: Flask) -> set[str]:
 def serve() -> Flask:
     """What the server loads in each of its processes."""
     try:
-        app = create_app()
+        app = create_app(serving=True)
         settings.check_serving(app.config)
         settings.check_schema()
     except (settings.BadSetting, FileNotFoundError) as error:

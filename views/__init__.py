@@ -13,11 +13,11 @@ from flask import Flask, abort, current_app, flash, make_response, redirect, ren
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import LoginManager, current_user
-from peewee import DataError, InterfaceError, OperationalError
-from playhouse.pool import MaxConnectionsExceeded
+from peewee import DataError
 from werkzeug.exceptions import HTTPException, NotFound
 
 import assets
+from database import AWAY
 from eras import in_words
 from mailer import insurer_of
 from models import SEEN_EVERY, Account, Member, Session, database
@@ -208,15 +208,15 @@ def register(app: Flask, login: LoginManager) -> None:
         """PostgreSQL was asked for an id with a NUL in it, which it can not hold: nobody has that."""
         return explain(NotFound())
 
-    @app.errorhandler(OperationalError)
-    @app.errorhandler(InterfaceError)
-    @app.errorhandler(MaxConnectionsExceeded)
     def no_database(error: Exception) -> ResponseReturnValue:
         app.logger.error("The database does not answer: %s", type(error).__name__)
         from front import plain
 
         page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language.current())
         return app.response_class(page, 503, {"Retry-After": "10"}, mimetype="text/html")
+
+    for reason in AWAY:
+        app.register_error_handler(reason, no_database)
 
 
 def say(sentence: str) -> None:
