@@ -9,11 +9,12 @@ import secrets
 import threading
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from itsdangerous import BadData
-from peewee import IntegrityError
+from peewee import IntegrityError, fn
 from zxcvbn import zxcvbn
 
 from codes import Keys, fold
@@ -45,7 +46,7 @@ def clean_email(typed: str) -> str | None:
     fits = re.fullmatch(
         r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63})", text
     )
-    return text if fits and len(text) <= 254 and not text.startswith("-") else None
+    return text if fits and len(text) <= 254 and not text.startswith("-") and "=?" not in text else None
 
 
 def mask(address: str) -> str:
@@ -253,8 +254,20 @@ def _trust_id(secret: str) -> str:
 
 
 def withhold(member_ids: Iterable[int]) -> None:
-    """Delete the web accounts of people who turned withheld: with them go sessions, trusts, codes, and the address."""
-    Account.delete().where(Account.member.in_(list(member_ids))).execute()
+    """Delete the web accounts of people who turned withheld, with their sessions, trusts and codes. Their addresses are free,
+    and no mail goes there."""
+    theirs = Account.member.in_(list(member_ids))
+    drop_mails(theirs)
+    Account.delete().where(theirs).execute()
+
+
+def drop_mails(whose: Any, *, address_too: bool = True) -> None:
+    """Delete the waiting mails of these accounts; with `address_too` also those of others to their addresses, e.g. the one that
+    says that an address is taken. `whose` is a clause on Account."""
+    drop = Mail.account.in_(Account.select(Account.member).where(whose))
+    if address_too:
+        drop |= fn.lower(Mail.address).in_(Account.select(Account.email_key).where(whose))
+    Mail.delete().where(Mail.state == "waiting", drop).execute()
 
 
 def queue(kind: str, account: Account | None, address: str, now: float) -> None:
@@ -267,9 +280,17 @@ def note(now: float, action: str, actor: int | None, member: int | None = None, 
     Audit.create(at=int(now), action=action, actor=actor, member=member or actor, detail=detail)
 
 
+NAMELESS = ("login.failed", "reset.asked")
+"""What the trail notes without a member, where the ID typed is nobody's."""
+
+
 def sweep(now: float, audit_days: int) -> None:
     """Delete what is over: codes and counters after a day, mails after a week, expired trusts; the audit trail, and past
-    sessions with their displays, after `audit_days` days."""
+    sessions with their displays, after `audit_days` days.
+
+    Lines of the trail that name no member, as guesses at IDs that nobody has, go after a week: anybody can have as many of
+    them written as they like. Only a month is searched for them, since the trail may hold millions.
+    """
     moment, day = int(now), 86400
     Challenge.delete().where(Challenge.created_at < moment - day).execute()
     Counter.delete().where(Counter.since < moment - day, Counter.until < moment).execute()
@@ -277,6 +298,8 @@ def sweep(now: float, audit_days: int) -> None:
     Trust.delete().where(Trust.expires_at < moment).execute()
     Session.delete().where(Session.seen_at < moment - max(audit_days * day, SESSION_LIFE)).execute()
     Audit.delete().where(Audit.at < moment - audit_days * day).execute()
+    nobody = Audit.member.is_null(), Audit.action.in_(NAMELESS)
+    Audit.delete().where(Audit.at.between(moment - 37 * day, moment - 7 * day - 1), *nobody).execute()
 
 
 RESET_LIFE = 30 * 60

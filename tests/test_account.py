@@ -146,6 +146,26 @@ def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time)
     assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
 
 
+def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, time):
+    import accounts
+
+    models.Audit.delete().execute()
+    for action in ("login.failed", "reset.asked", "roster.imported", "members.purged"):
+        accounts.note(time(), action, None)
+    for action in ("login.failed", "reset.asked"):
+        accounts.note(time(), action, None, models.Account.get().member_id)
+    kept = lambda: [(line.action, line.member is None) for line in models.Audit.select().order_by(models.Audit.id)]  # noqa: E731
+    accounts.sweep(time() + 7 * 86400, audit_days=30)
+    assert len(kept()) == 6
+    accounts.sweep(time() + 7 * 86400 + 1, audit_days=30)
+    assert kept() == [
+        ("roster.imported", True),
+        ("members.purged", True),
+        ("login.failed", False),
+        ("reset.asked", False),
+    ]
+
+
 def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):
     import accounts
 
