@@ -21,8 +21,11 @@ from front.program import Program
 from views.services import Services, services
 
 
-def create_app(now: Callable[[], float] = time.time) -> Flask:
-    """Return the program, configured by the environment. Raise settings.BadSetting with a sentence for the operator."""
+def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -> Flask:
+    """Return the program, configured by the environment. Raise settings.BadSetting with a sentence for the operator.
+
+    With `serving` no statement may keep a page waiting for long: see database.connect.
+    """
     app = Program(__name__, static_folder=None)
     settings.load(app)
     secure = not app.config["INSECURE_COOKIES"]
@@ -37,7 +40,7 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
         MAX_FORM_PARTS=50,
         LOGIN_DISABLED=False,  # flask-login would take it from the environment
     )
-    database.connect(app.config["DATABASE_URL"])
+    database.connect(app.config["DATABASE_URL"], serving=serving)
     keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
     login = LoginManager(app)
     login.session_protection = None  # "strong" logs a phone out when it changes its network
@@ -53,7 +56,7 @@ def create_app(now: Callable[[], float] = time.time) -> Flask:
 def serve() -> Flask:
     """Return the program that the server loads in each of its processes. Exit with a sentence if it cannot serve."""
     try:
-        app = create_app()
+        app = create_app(serving=True)
         settings.check_serving(app.config)
         settings.check_schema()
     except (settings.BadSetting, FileNotFoundError) as error:

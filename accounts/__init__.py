@@ -6,9 +6,10 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from itsdangerous import BadData
-from peewee import IntegrityError
+from peewee import IntegrityError, fn
 
 from accounts import passwords, sessions
 from accounts.keys import Keys, fold
@@ -31,7 +32,7 @@ def clean_email(typed: str) -> str | None:
     fits = re.fullmatch(
         r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63})", text
     )
-    return text if fits and len(text) <= 254 and not text.startswith("-") else None
+    return text if fits and len(text) <= 254 and not text.startswith("-") and "=?" not in text else None
 
 
 def mask(address: str) -> str:
@@ -108,8 +109,20 @@ def set_password(account: Account, password: str, now: float, action: str) -> No
 
 
 def withhold(member_ids: Iterable[int]) -> None:
-    """Delete the web accounts of people who turned withheld: with them go sessions, trusts, codes, and the address."""
-    Account.delete().where(Account.member.in_(list(member_ids))).execute()
+    """Delete the web accounts of people who turned withheld, with their sessions, trusts and codes. Their addresses are free,
+    and no mail goes there."""
+    theirs = Account.member.in_(list(member_ids))
+    drop_mails(theirs)
+    Account.delete().where(theirs).execute()
+
+
+def drop_mails(whose: Any, *, address_too: bool = True) -> None:
+    """Delete the waiting mails of these accounts; with `address_too` also those of others to their addresses, e.g. the one that
+    says that an address is taken. `whose` is a clause on Account."""
+    drop = Mail.account.in_(Account.select(Account.member).where(whose))
+    if address_too:
+        drop |= fn.lower(Mail.address).in_(Account.select(Account.email_key).where(whose))
+    Mail.delete().where(Mail.state == "waiting", drop).execute()
 
 
 RESET_LIFE = 30 * 60

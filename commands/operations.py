@@ -23,7 +23,7 @@ import models
 import settings
 from commands.terminal import Failed, moment, store
 from imports import stores
-from models import Audit, Display, Mail, Member, RosterImport, Session
+from models import Audit, Counter, Display, Mail, Member, RosterImport, Session
 
 HOUR, DAY = 3600, 86400
 
@@ -71,6 +71,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
         },
         "mails_waiting": waiting[0],
         "oldest_mail_seconds": second - waiting[1] if waiting[0] else 0,
+        "mail_threads": Counter.mail_threads(now),
         "displays_live": shown.count(),
         "sessions": Session.select().where(running).count(),
         **{f"members_{kind}": members.get(kind, 0) for kind in (models.WEB, models.PAPER, models.NONE)},
@@ -86,8 +87,11 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
     if not stores.is_sqlite():
-        command = f'pg_dump --format=custom --file={shlex.quote(str(file))} "$KAKUNIN_DATABASE_URL"'
-        raise Failed(f"PostgreSQL is backed up by its own program: {command}")
+        command = f"PGSERVICE=kakunin pg_dump --format=custom --file={shlex.quote(str(file))}"
+        raise Failed(
+            f"PostgreSQL is backed up by its own program: {command}\n"
+            "docs/operations.md says what the service file holds. A password on the command line would be seen in ps."
+        )
     with store():
         try:
             size = copy_database(file)

@@ -21,7 +21,7 @@ from accounts.keys import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
 from imports import stores
 from imports.letters import CELL_END, Letters
-from models import Account, Audit, Display, Mail, Member, Session, Trust
+from models import Account, Audit, Display, Member, Session, Trust
 from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")
@@ -68,7 +68,12 @@ def show(login_id: str) -> None:
     "--credentials", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Write the new password here."
 )
 @click.option("--keep-email", is_flag=True, help="Keep the e-mail address.")
-@click.option("--addressee", help="To whom the letter goes; the subscriber, if not given.")
+@click.option(
+    "--addressee",
+    prompt="宛名",
+    prompt_required=False,
+    help="To whom the letter goes; the subscriber, if not given. Without a NAME it is asked for, so that no ps shows it.",
+)
 def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str | None) -> None:
     """Give a new temporary password. Ends every session and trust, and the present password."""
     secret, letters = keys(), Letters(credentials)
@@ -96,7 +101,7 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
             letters.write([CELL_END.join(cells).encode()])
             with database.transaction():
                 sessions.end_everything(account, now)
-                Mail.delete().where(Mail.account == account.member_id, Mail.state.in_(("waiting", "sending"))).execute()
+                accounts.drop_mails(Account.member == account.member_id, address_too=not keep_email)
                 Account.update(**changes).where(Account.member == account.member_id).execute()
                 Audit.note(now, "account.reissued", None, account.member_id)
         except BaseException:

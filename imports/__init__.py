@@ -367,10 +367,10 @@ def _changes(made: Plan) -> Iterator[tuple[str, tuple[Any, ...]]]:
     if made.ended:
         yield "UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (made.today.isoformat(),)
     if made.hidden:
-        yield (
-            "DELETE FROM account WHERE member_id IN (SELECT c.id FROM changed c JOIN staged s ON s.line = c.line WHERE s.withheld = 1)",
-            (),
-        )
+        hidden = "SELECT c.id FROM changed c JOIN staged s ON s.line = c.line WHERE s.withheld = 1"
+        keys = f"SELECT email_key FROM account WHERE member_id IN ({hidden})"
+        yield f"DELETE FROM mail WHERE lower(address) IN ({keys})", ()  # others' mails, that say the address is taken
+        yield f"DELETE FROM account WHERE member_id IN ({hidden})", ()
     yield (
         "INSERT INTO account (member_id, login_id, temporary_hash)"
         " SELECT f.id, k.login_id, k.temporary_hash FROM fresh f JOIN keyed k ON k.n = f.n WHERE f.letter = 1 ORDER BY f.n",

@@ -14,6 +14,7 @@ from typing import Any
 from peewee import SqliteDatabase
 
 import models
+from database import connected
 
 LOCK = 0x6B616B75
 """The number of the advisory lock on PostgreSQL."""
@@ -39,9 +40,7 @@ def alone(seconds: float = 0) -> Iterator[None]:
             handle = os.open(f"{models.database.database}.lock", os.O_CREAT | os.O_RDWR, 0o600)
             stack.callback(os.close, handle)
         else:
-            stack.enter_context(
-                models.database.connection_context() if models.database.is_closed() else contextlib.nullcontext()
-            )
+            stack.enter_context(connected())
         while not (_lock_file(handle) if is_sqlite() else _lock_server()):
             if time.monotonic() >= until:
                 raise Busy("ほかの取り込みか更新が動いています。終わってから、もう一度実行してください。")

@@ -8,6 +8,7 @@ from peewee import IntegrityError
 import database
 import models
 from accounts import housekeeping, passwords
+from models import Audit
 from tests.conftest import PASSWORD
 from tests.phone import Phone
 
@@ -183,6 +184,25 @@ def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time)
     assert not models.Session.select().exists()
     assert not models.Audit.select().exists()
     assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
+
+
+def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, time):
+
+    models.Audit.delete().execute()
+    for action in ("login.failed", "reset.asked", "roster.imported", "members.purged"):
+        Audit.note(time(), action, None)
+    for action in ("login.failed", "reset.asked"):
+        Audit.note(time(), action, None, models.Account.get().member_id)
+    kept = lambda: [(line.action, line.member is None) for line in models.Audit.select().order_by(models.Audit.id)]  # noqa: E731
+    housekeeping.sweep(time() + 7 * 86400, audit_days=30)
+    assert len(kept()) == 6
+    housekeeping.sweep(time() + 7 * 86400 + 1, audit_days=30)
+    assert kept() == [
+        ("roster.imported", True),
+        ("members.purged", True),
+        ("login.failed", False),
+        ("reset.asked", False),
+    ]
 
 
 def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):

@@ -113,7 +113,8 @@ def test_for_postgresql_the_command_is_named_without_the_password(app, monkeypat
     monkeypatch.setenv("KAKUNIN_DATABASE_URL", "postgresql://kakunin:geheim@127.0.0.1:1/kakunin")
     done = create_app().test_cli_runner().invoke(args=["db", "backup", str(tmp_path / "a b.dump")])
     assert done.exit_code == 1
-    assert f"pg_dump --format=custom --file='{tmp_path}/a b.dump' \"$KAKUNIN_DATABASE_URL\"" in done.stderr
+    assert f"PGSERVICE=kakunin pg_dump --format=custom --file='{tmp_path}/a b.dump'\n" in done.stderr
+    assert "DATABASE_URL" not in done.stderr
     assert "geheim" not in done.output + done.stderr
 
 
@@ -125,11 +126,15 @@ def restored(request, tmp_path, monkeypatch, now):
 
     settings_for(monkeypatch, f"sqlite:///{tmp_path}/kakunin.db")
     with Cluster() if request.param == "postgresql" else contextlib.nullcontext() as cluster:
+        named = {"host": "127.0.0.1", "port": cluster.port, "user": "kakunin", "dbname": "postgres"} if cluster else {}
+        lines = "".join(f"{name}={value}\n" for name, value in named.items())
+        (tmp_path / "kakunin.pgservice").write_text(f"[kakunin]\n{lines}")
+        service = {"PGSERVICEFILE": f"{tmp_path}/kakunin.pgservice", "PGSERVICE": "kakunin"}
 
         def run(*command: str):
             program = shutil.which(command[0], path=f"{cluster.programs}:{os.environ['PATH']}")
             assert program, f"{command[0]} comes with PostgreSQL"
-            subprocess.run([program, *command[1:]], check=True, capture_output=True)
+            subprocess.run([program, *command[1:]], check=True, capture_output=True, env=os.environ | service)
 
         def start(address: str):
             models.database.close_all() if models.database.obj else None
@@ -145,11 +150,11 @@ def restored(request, tmp_path, monkeypatch, now):
             import_sample(tmp_path)
             work()
             if cluster:
-                run("pg_dump", "--format=custom", f"--file={copy}", addresses[0])
+                run("pg_dump", "--format=custom", f"--file={copy}")
                 after()
-                run("psql", "--command=CREATE DATABASE restored", addresses[0])
+                run("psql", "--command=CREATE DATABASE restored")
                 options = ("--exit-on-error", "--single-transaction", "--no-owner")
-                run("pg_restore", *options, f"--dbname={addresses[1]}", str(copy))
+                run("pg_restore", *options, "--dbname=restored", str(copy))
             else:
                 assert ask(args=["db", "backup", str(copy)]).exit_code == 0
                 after()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import models
-from models import Account, Audit, Member, RosterImport, Session, Trust
+from models import Account, Audit, Mail, Member, RosterImport, Session, Trust
 from roster import BATCH
 from tests.clerk import make_app
 from tests.conftest import ROSTERS, settings_for
@@ -289,8 +289,12 @@ def log_in(name, email="s@example.jp"):
 def test_who_turns_withheld_loses_account_sessions_and_address_at_once(clerk):
     clerk.roster([HEAD, WIFE])
     log_in("佐倉 美咲")
+    head = Account.select().join(Member).where(Member.name == "佐倉 直人").get()
+    for address in ("S@Example.jp", "n@example.jp"):  # that of head's who is told that an address is somebody's, and another
+        Mail.create(kind="taken", account=head, address=address, created_at=0, due_at=0)
     done = clerk.roster([HEAD, WIFE | {"不開示": "1"}])
     assert counts(done) == (0, 1, 0, 1, 0)
+    assert [mail.address for mail in Mail.select()] == ["n@example.jp"]
     assert [a.member.name for a in Account.select()] == ["佐倉 直人"]
     assert not Session.select().exists()
     assert not Trust.select().exists()

@@ -201,6 +201,7 @@ QUIET = {
     "codes_failed_last_day": 0,
     "mails_waiting": 0,
     "oldest_mail_seconds": 0,
+    "mail_threads": 0,
     "displays_live": 0,
     "sessions": 0,
     "members_web": 0,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Flask, current_app, redirect, render_template, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
-from peewee import DataError, InterfaceError, OperationalError
-from playhouse.pool import MaxConnectionsExceeded
+from peewee import DataError
 from werkzeug.exceptions import HTTPException, NotFound
 
+from database import AWAY
 from front.middleware import plain
 from models import Stale
 from views.formats import language
@@ -28,7 +28,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, explain)
     app.register_error_handler(Stale, start_again)
     app.register_error_handler(DataError, no_such_text)
-    for error in (OperationalError, InterfaceError, MaxConnectionsExceeded):
+    for error in AWAY:
         app.register_error_handler(error, no_database)
 
 
