@@ -275,6 +275,17 @@ def log_in(app, letters, mails):
     return log_in
 
 
+@pytest.fixture
+def trusting():
+    """trusting(phone, code) sends the code, and has this phone trusted."""
+
+    def trusting(phone: Phone, code: str) -> None:
+        phone.send(code=code)
+        phone.send("trust", trust="yes")
+
+    return trusting
+
+
 class Postbox:
     """What the mail server took."""
 

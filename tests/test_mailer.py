@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import smtplib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from peewee import PeeweeException
 
+import accounts
 import mailer
 import models
+from codes import CODE_LIFE
 from tests.phone import Phone
 
 NAO = "佐倉 直人"
@@ -113,6 +118,29 @@ def test_a_voided_code_is_not_sent_any_more_and_no_address_is_kept(asked, mails)
     post.drain(mails)
     assert len(mails) == sent
     assert not models.Mail.select().where(models.Mail.address != "").exists()
+
+
+def test_an_expired_code_is_not_mailed(asked, mails, time):
+    _, post = asked
+    sent = len(mails)
+    time.pass_(CODE_LIFE)
+    post.drain(mails)
+    assert len(mails) == sent
+
+
+def test_of_many_threads_each_mail_is_sent_by_one(app, mails, time):
+    post, count = app.extensions["kakunin"].mailer, 40
+    for number in range(count):
+        accounts.queue("email_changed", None, f"p{number}@example.jp", time())
+
+    def drain(_):
+        for _ in range(count):
+            with contextlib.suppress(PeeweeException), models.database.connection_context():  # as its own threads do
+                post.drain(mails)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(drain, range(8)))
+    assert sorted(mail["To"] for mail in mails) == sorted(f"p{number}@example.jp" for number in range(count))
 
 
 def test_a_person_whose_mail_hangs_is_told_after_twenty_seconds(asked, time):
