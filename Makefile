@@ -18,10 +18,11 @@ demo: install ## serve a fictional roster on $$HOST:$$PORT; HOST=0.0.0.0 opens i
 serve: install ## the production server, configured by the environment alone
 	@$(BIN)/flask serve
 
-test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores
+test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores; then on other days
 	@$(BIN)/python -m tests.ready
 	@$(BIN)/pytest
 	@$(BIN)/pytest --database postgresql
+	@$(BIN)/python -m tests.days
 
 check: install .venv/tested ## format, lint, types, then the tests
 	@$(BIN)/ruff format --check .

@@ -139,7 +139,7 @@ class ConcurrencyLimit:
     def __init__(self, app: Wsgi, most: int, is_known: Known = lambda _environ: False) -> None:
         self.app, self.is_known = app, is_known
         self.all, self.strangers, self.known = map(
-            threading.BoundedSemaphore, (most, max(1, most // 4), max(1, most * 3 // 8))
+            threading.BoundedSemaphore, (most, max(2, most // 4), max(2, most * 3 // 8))
         )
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

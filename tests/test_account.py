@@ -55,6 +55,25 @@ def test_a_reset_link_ends_after_thirty_minutes(nao, app, letters, mails, monkey
     assert phone.get(link).status == 410
 
 
+def test_a_reset_link_ends_with_the_address_that_it_went_to(nao, app, letters, mails):
+    phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
+    link = mails.link.removeprefix("http://localhost")
+    nao.get("/account/email")
+    nao.send(password=PASSWORD, email="new@example.jp")
+    nao.send(code=mails.code)
+    assert nao.page.url == "/account"
+    assert phone.get(link).status == 410
+
+
+def test_nobody_whose_letter_was_written_again_gets_a_reset_link(nao, app, letters, mails, tmp_path):
+    again = ["members", "reissue", letters[NAO][0], "--keep-email", "--credentials", str(tmp_path / "again.csv")]
+    assert app.test_cli_runner().invoke(args=again).exit_code == 0
+    sent = len(mails)
+    _, page = ask(app, letters[NAO][0], "nao@example.jp")
+    assert page.status == 200
+    assert len(mails) == sent
+
+
 def test_a_wrong_birth_date_resets_nothing(nao, app, letters, mails):
     phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
     phone.get(mails.link.removeprefix("http://localhost"))
@@ -174,9 +193,12 @@ def test_nobody_removes_the_trust_of_another(trusted, enroll):
 def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time):
 
     day = 86400
+    nao.post("/account/password", {"password": "wrong", "new-password": NEW})
     assert models.Challenge.select().exists()
+    assert models.Counter.select().exists()
     housekeeping.sweep(time() + 2 * day, audit_days=30)
     assert not models.Challenge.select().exists()
+    assert not models.Counter.select().exists()
     assert not models.Mail.select().where(models.Mail.challenge.is_null(False)).exists()
     assert models.Session.select().exists()
     assert models.Audit.select().exists()

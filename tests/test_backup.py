@@ -17,9 +17,10 @@ import pytest
 
 import models
 from accounts import sessions
-from tests.conftest import NAO, PASSWORD, ROOT, import_sample, settings_for
+from tests.conftest import NAO, PASSWORD, ROOT, settings_for
 from tests.phone import Phone
 from tests.postgres import Cluster
+from tests.sample import import_at_now
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def restored(request, tmp_path, monkeypatch, now):
             ]
             copy = tmp_path / "copy"
             ask = start(addresses[0]).test_cli_runner().invoke
-            import_sample(tmp_path)
+            import_at_now(tmp_path)
             work()
             if cluster:
                 run("pg_dump", "--format=custom", f"--file={copy}")

@@ -108,6 +108,24 @@ def test_a_live_page_runs_fifteen_minutes_and_asks_for_one_tap(live, time):
     assert phone.get(page.link("/certificates/")).clock
 
 
+def test_after_fifteen_minutes_nobody_is_asked_to_open_again_what_is_no_longer_valid(live, time):
+    phone, clock = live
+    time.pass_(15 * 60)
+    assert "/certificates/" in "".join(poll(phone, clock).links)
+    by_paper()
+    page = poll(phone, clock)
+    assert ended(page)
+    assert "/certificates/" not in "".join(page.links)
+
+
+def test_the_page_brings_the_first_lease_with_it(live, time):
+    """So that a crowd that opens its certificates at once asks the database nothing for five seconds."""
+    phone, clock = live
+    by_logout()
+    time.pass_(4)
+    assert poll(phone, clock).clock
+
+
 def test_polls_keep_no_session_alive(live, time):
     phone, clock = live
     before = Session.get().seen_at

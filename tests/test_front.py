@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -215,6 +216,74 @@ def test_an_ipv6_network_counts_as_one_address(app, one, other, same):
         with app.test_request_context(environ_base={"REMOTE_ADDR": client}):
             found.append(address())
     assert (found[0] == found[1]) is same
+
+
+@pytest.fixture
+def eight(app, monkeypatch):
+    """The program of a server with eight threads."""
+    monkeypatch.setenv("THREADS", "8")
+    from app import create_app
+
+    return create_app()
+
+
+class Held:
+    """Lets threads wait in it until leave() says otherwise, and counts them."""
+
+    def __init__(self) -> None:
+        self.entered, self.gate, self.inside = threading.Semaphore(0), threading.Event(), 0
+
+    def __call__(self, *_) -> bytes:
+        self.inside += 1
+        self.entered.release()
+        assert self.gate.wait(20)
+        return b""
+
+    read = __call__
+
+
+def answers_of(held: Held, ask, count: int) -> list[int]:
+    """Return the statuses of `count` requests at once, of which those that got in are let go when the rest is answered."""
+    answers: list[int] = []
+    threads = [threading.Thread(target=lambda: answers.append(ask().status_code)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 10
+    while held.inside + len(answers) < count and time.monotonic() < until:
+        time.sleep(0.01)
+    held.gate.set()
+    for thread in threads:
+        thread.join()
+    return sorted(answers)
+
+
+def test_slow_pages_take_half_of_the_threads_at_most(eight):
+    held = Held()
+    eight.view_functions["home.help"] = lambda: held().decode()
+    answers = answers_of(held, lambda: eight.test_client().get("/help"), 8)
+    assert answers == [200] * 4 + [503] * 4
+
+
+def test_one_address_cannot_take_every_reader_of_bodies(eight):
+    held = Held()
+
+    def send(address: str):
+        sent = {"wsgi.input": held, "CONTENT_LENGTH": "9", "REMOTE_ADDR": address}
+        return eight.test_client().post("/login", headers={"Sec-Fetch-Site": "same-origin"}, environ_overrides=sent)
+
+    addresses = iter(["203.0.113.7"] * 7 + ["198.51.100.1"])
+    others: list[int] = []
+
+    def ask():
+        address = next(addresses)
+        answer = send(address)
+        others.extend([answer.status_code] if address.startswith("198") else [])
+        return answer
+
+    answers_of(held, ask, 8)
+    assert 0 < held.inside < 4
+    assert others
+    assert 503 not in others
 
 
 def test_a_head_that_is_too_long_is_refused_with_a_sentence(app):

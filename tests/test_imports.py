@@ -1,7 +1,6 @@
 """Rosters against what is stored: what changes, what is refused, and that it is all or nothing."""
 
 import csv
-import os
 import random
 import signal
 import stat
@@ -17,7 +16,8 @@ import models
 from models import Account, Audit, Mail, Member, RosterImport, Session, Trust
 from roster import BATCH
 from tests.clerk import make_app
-from tests.conftest import ROSTERS, settings_for
+from tests.conftest import settings_for
+from tests.sample import ROSTERS
 from tests.test_roster import PERSON, text_of
 
 ROOT = Path(__file__).parent.parent
@@ -415,7 +415,6 @@ def program(clerk, *args, **options):
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
         **options,
     )
 
@@ -445,6 +444,7 @@ def wait_for_the_killed() -> None:
             time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_is_old_or_new_and_never_between(clerk, fresh, cluster):
     """Killed at chance moments: the database holds nobody or everybody, and a second run ends what the first began."""
     from accounts.keys import Keys, fold

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 
+import argon2
 import pytest
 
 import accounts
@@ -206,6 +207,51 @@ def test_wrong_passwords_are_slowed_the_same_for_known_and_unknown_ids(phone, le
         assert page.form("username", "password")
 
 
+def test_the_right_password_forgets_the_wrong_ones_before_it(enroll, letters, app, mails, time):
+    enroll(NAO)
+    for _ in range(5):
+        time.pass_(16 * 60)  # so that no code is one too many
+        phone = Phone(app)
+        phone.get("/login")
+        for _ in range(5):
+            assert phone.send(username=letters[NAO][0], password="wrong").status == 422
+        phone.send(username=letters[NAO][0], password=PASSWORD)
+        phone.send(code=mails.code)
+        assert phone.page.url == "/"
+
+
+def test_a_wait_from_a_clock_that_was_a_day_ahead_is_over(enroll, letters, app, time):
+    enroll(NAO)
+    phone = Phone(app)
+    time.pass_(86400)
+    phone.get("/login")
+    for _ in range(21):
+        phone.send(username=letters[NAO][0], password="wrong")
+    assert phone.page.status == 429
+    time.pass_(-86400)
+    phone.get("/login")
+    assert phone.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
+
+
+@pytest.mark.parametrize(
+    ("login_id", "password"), [("own", PASSWORD), ("own", "wrong"), ("letter", "wrong"), ("none", "wrong"), ("", "")]
+)
+def test_every_try_costs_one_argon2_verification(enroll, letters, app, monkeypatch, login_id, password):
+    enroll(NAO)
+    ids = {"own": letters[NAO][0], "letter": letters["佐倉 美咲"][0], "none": "Z999-999-999"}
+    verify, calls = argon2.PasswordHasher.verify, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return verify(*arguments)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", counted)
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=ids.get(login_id, login_id), password=password)
+    assert len(calls) == 1
+
+
 def test_a_trusted_phone_is_not_slowed_by_strangers_and_needs_no_code(enroll, letters, app, time):
     phone = enroll(NAO, trust="yes")
     phone.send("logout")
@@ -273,6 +319,18 @@ def test_a_resent_code_voids_the_old_one_and_waits_a_minute(enroll, letters, app
     assert phone.send(code=mails.code).url == "/"
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait_to_send_again(enroll, letters, app, mails, time):
+    enroll(NAO).send("logout")
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    time.pass_(-600)
+    sent = len(mails)
+    assert phone.post("/code/login/resend").url == "/login"  # what is dated later than now is over
+    assert phone.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
+    assert len(mails) == sent + 1
+
+
 def test_the_code_belongs_to_the_browser_that_asked(enroll, letters, app, mails):
     enroll(NAO).send("logout")
     phone, thief = Phone(app), Phone(app)
@@ -280,6 +338,30 @@ def test_the_code_belongs_to_the_browser_that_asked(enroll, letters, app, mails)
     phone.send(username=letters[NAO][0], password=PASSWORD)
     assert thief.post("/login/code", {"code": mails.code}).url == "/login"
     assert phone.send(code=mails.code).url == "/"
+
+
+def test_nothing_that_a_cookie_held_before_a_login_is_in_it_afterwards(enroll, letters, app, mails):
+    enroll(NAO).send("logout")
+    phone = Phone(app)
+
+    def plant(name: str) -> None:
+        with phone.client.session_transaction() as session:
+            session[name] = "planted"
+
+    plant("before the password")
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    plant("before the code")
+    phone.send(code=mails.code)
+    assert phone.page.url == "/"
+    with phone.client.session_transaction() as session:
+        assert [name for name in session if session[name] == "planted"] == []
+
+
+def test_a_phone_that_changes_its_network_stays_logged_in(enroll):
+    phone = enroll(NAO)
+    phone.client.environ_base["REMOTE_ADDR"] = "198.51.100.77"
+    assert phone.get("/").url == "/"
 
 
 def test_logout_ends_the_session_on_the_server_too(enroll):

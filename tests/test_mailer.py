@@ -11,17 +11,19 @@ import smtplib
 import sqlite3
 import threading
 import time as real_time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from peewee import OperationalError
+from peewee import OperationalError, PeeweeException
 from playhouse.pool import MaxConnectionsExceeded
 
 import accounts
 import database
 import models
 from accounts import mailer
+from accounts.codes import CODE_LIFE
 from models import Mail
 from tests.conftest import PASSWORD
 from tests.phone import Phone
@@ -128,6 +130,32 @@ def test_a_voided_code_is_not_sent_any_more_and_no_address_is_kept(asked, mails)
     post.drain(mails)
     assert len(mails) == sent
     assert not models.Mail.select().where(models.Mail.address != "").exists()
+
+
+def test_an_expired_code_is_not_mailed(asked, mails, time):
+    _, post = asked
+    sent = len(mails)
+    time.pass_(CODE_LIFE)
+    post.drain(mails)
+    assert len(mails) == sent
+
+
+def test_of_many_threads_each_mail_is_sent_by_one(app, enroll, mails, time):
+    post, count = app.extensions["kakunin"].mailer, 40
+    enroll(NAO)
+    mails.clear()
+    account = models.Account.get(models.Account.email.is_null(False))
+    for number in range(count):
+        Mail.queue("email_changed", account, f"p{number}@example.jp", time())
+
+    def drain(_):
+        for _ in range(count):
+            with contextlib.suppress(PeeweeException), models.database.connection_context():  # as its own threads do
+                post.drain(mails)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(drain, range(8)))
+    assert sorted(mail["To"] for mail in mails) == sorted(f"p{number}@example.jp" for number in range(count))
 
 
 def test_a_person_whose_mail_hangs_is_told_after_twenty_seconds(asked, time):

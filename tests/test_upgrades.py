@@ -19,7 +19,8 @@ import models
 import settings
 from imports import stores
 from models import Account, Member
-from tests.conftest import NAO, ROSTERS
+from tests.conftest import NAO
+from tests.sample import ROSTERS
 from tests.test_commands import RELEASED
 from tests.test_imports import HEAD, ROOT, WIFE, clerk, counts, everything  # noqa: F401
 
