@@ -160,9 +160,7 @@ def _run(
         try:
             source = Roster(file, current_app.config["INSURERS"], today, era_codes)
             with _progress(file) as progress:
-                made = imports.plan(
-                    work, source, findings, today, keys=secret if letters else None, progress=progress, **choices
-                )
+                made = imports.plan(work, source, findings, today, progress=progress, **choices)
             if not findings.errors:
                 _tell_plan(made)
         except Unreadable as sentence:

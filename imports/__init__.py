@@ -9,32 +9,27 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from codes import Keys, login_ids
 from imports import keyring, stores
-from imports.first import PLACES, STAGED, First
 from imports.letters import Letters, write_letters
 from roster import FIELDS, Roster
 from roster.findings import Findings
-from roster.parallel import spawned
 
 SHARE = 0.05  # the share of stored people who may end, or change birth date, name or sex, without being asked for
 
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 SENSITIVE = ("birth_date", "name", "sex")
-KEYED = "INSERT INTO keyed VALUES (?, ?, ?, ?, ?)"
-EAGER_FROM = 50_000  # lines from which on logins are drawn by a process of their own while the roster is read
-
-TABLES = """
+TABLES = f"""
+CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(FIELDS)});
 CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
+CREATE VIEW stage.changing AS SELECT id, {", ".join(FIELDS)} FROM changed JOIN staged USING (line);
 CREATE TABLE stage.ending (id INTEGER PRIMARY KEY);
-CREATE TABLE stage.fresh (n INTEGER PRIMARY KEY, line INTEGER NOT NULL, id INTEGER NOT NULL, letter INTEGER NOT NULL);
-CREATE TABLE stage.keyed (n INTEGER PRIMARY KEY, public_id, login_id, password, temporary_hash);
+CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, password, temporary_hash);
 """
 
 
@@ -48,8 +43,6 @@ class Plan:
         self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
         self.lifted: list[tuple[int, int]] = []
         self.letters_needed = 0
-        self.logins: Iterator[keyring.Drawn] | None = None
-        self.first: First | None = None
         self.left_out = 0
 
     def one(self, sql: str, *values: Any) -> Any:
@@ -65,7 +58,6 @@ def plan(
     findings: Findings,
     today: dt.date,
     *,
-    keys: Keys | None = None,
     full: bool = False,
     allow_ending: int | None = None,
     allow_changes: int | None = None,
@@ -73,24 +65,12 @@ def plan(
 ) -> Plan:
     """Read and check the whole roster, and compare it with what is stored. Raises roster.Unreadable.
 
-    Everything that is wrong goes into `findings`; the counts are those of a roster without errors. With `keys`, into an
-    empty store, logins are drawn for a large roster while it is read.
+    Everything that is wrong goes into `findings`; the counts are those of a roster without errors.
     """
     made = Plan(work, roster, today)
     roster.check_header(findings)
     made.stored = made.one("SELECT count(*) FROM member")
-    if keys and not made.stored and not findings.errors and roster.lines >= EAGER_FROM:
-        if First.takes(work, roster):
-            made.first = First(work, roster, keys)
-        else:
-            made.logins = spawned(partial(keyring.send, roster.lines, keys))
-            work.ended.callback(made.logins.close)
-    work.folder.cleanup()
     _stage(made, findings, progress)
-    if made.first:
-        made.added = made.roster.rows
-        made.letters_needed = made.one("SELECT count(*) FROM staged WHERE NOT withheld")
-        return made
     _match_persons(made)
     work.execute("CREATE INDEX stage.staged_household ON staged (household, branch, relation)")
     _check_twice(made, findings)
@@ -108,25 +88,15 @@ def plan(
 
 
 def _stage(made: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
-    work = made.work
-    work.executescript(TABLES)
-    if not made.first:
-        work.execute(STAGED)
-    insert = f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})"
-    work.execute("BEGIN")
+    made.work.executescript(TABLES)
+    made.work.execute("BEGIN")
     gc.disable()  # a million rows pass, and none goes in circles
     try:
         for columns in made.roster.checked(findings, progress):
-            if made.first and not made.first.add(columns):
-                made.first = made.first.leave()
-            if not made.first:
-                work.executemany(insert, zip(*columns, strict=True))
-                work.executemany(KEYED, zip(*next(made.logins, []), strict=True) if made.logins else [])
+            made.work.executemany(f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True))
     finally:
         gc.enable()
-    work.execute("COMMIT")
-    if made.first and (findings.errors or not made.first.is_sound()):
-        made.first = made.first.leave()
+    made.work.execute("COMMIT")
 
 
 def _match_persons(made: Plan) -> None:
@@ -300,82 +270,71 @@ def _guard(made: Plan, findings: Findings, allow_ending: int | None, allow_chang
 
 
 def prepare(made: Plan, keys: Keys) -> None:
-    """Give the new people their ids, and those who need one a login. Nothing is stored yet."""
+    """Give the new people their ids, after all that were ever used, and those who need one a login. Nothing is stored yet."""
     work = made.work
-    lifted = json.dumps([line for _, line in made.lifted])
-    top = "SELECT max(coalesce((SELECT max(id) FROM member), 0), coalesce((SELECT max(member) FROM audit), 0))"
-    work.execute(
-        "INSERT INTO fresh (line, id, letter) SELECT line, row_number() OVER (ORDER BY line) + ?, withheld IS NOT 1"
-        " FROM staged WHERE line NOT IN (SELECT line FROM hit) ORDER BY line",
-        (made.one(top),),
+    top = made.one("SELECT max(coalesce((SELECT max(id) FROM member), 0), coalesce((SELECT max(member) FROM audit), 0))")
+    people = work.execute(
+        "SELECT line, ? + line, TRUE, withheld IS NOT 1 FROM staged WHERE line NOT IN (SELECT line FROM hit)"
+        " UNION ALL SELECT value ->> 0, value ->> 1, FALSE, TRUE FROM json_each(?)",
+        (top, json.dumps([[line, member] for member, line in made.lifted])),
     )
-    work.execute(
-        "INSERT INTO fresh (line, id, letter) SELECT line, id, 1 FROM hit WHERE line IN (SELECT value FROM json_each(?))",
-        (lifted,),
-    )
-    made.logins = made.logins or keyring.batches(made.added + len(made.lifted), keys)
+    keyed = "INSERT INTO keyed VALUES (?1, ?2, CASE WHEN ?3 THEN ?5 END, CASE WHEN ?4 THEN ?6 END, ?7, ?8)"
     work.execute("BEGIN")
-    while made.one("SELECT coalesce(max(n), 0) FROM keyed") < made.added + len(made.lifted):
-        work.executemany(KEYED, zip(*next(made.logins), strict=True))
+    for drawn in keyring.logins(made.added + len(made.lifted), keys):
+        work.executemany(
+            keyed,
+            (who + login for who, login in zip(people.fetchmany(len(drawn[0])), zip(*drawn, strict=True), strict=True)),
+        )
+    while again := made.rows("SELECT line FROM keyed WHERE login_id IN (SELECT login_id FROM account)"):
+        fresh = zip(login_ids(len(again)), (line for (line,) in again), strict=True)
+        work.executemany("UPDATE keyed SET login_id = ? WHERE line = ?", fresh)
     work.execute("COMMIT")
-    _redraw_taken(made)
 
 
-def _redraw_taken(made: Plan) -> None:
-    """A login ID that somebody has already is drawn again."""
-    while again := made.rows("SELECT n FROM keyed WHERE login_id IN (SELECT login_id FROM account)"):
-        fresh = zip(login_ids(len(again)), (n for (n,) in again), strict=True)
-        made.work.executemany("UPDATE keyed SET login_id = ? WHERE n = ?", fresh)
-
-
-def statements(made: Plan, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """What applies the plan, in the order of execution. Both databases understand it."""
-    if not made.first:
-        yield from _changes(made)
-    counts = made.added, made.changed, made.ended, made.unchanged
-    note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
-    yield note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))
-    for action, people in (("member.withheld", made.hidden), ("member.lifted", made.lifted)):
-        for member, _ in people:
-            yield note, (int(now), action, member, "roster")
-    yield "INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})", (int(now), *counts)
-
-
-def _changes(made: Plan) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def added(made: Plan) -> stores.Added:
+    """The rows of new people and of new logins."""
     names = [n for n in FIELDS if n != "withheld"]
-    yield (
-        f"INSERT INTO member (id, public_id, {', '.join(names)}, withheld, shows_children)"
-        f" SELECT f.id, k.public_id, {', '.join(f's.{n}' for n in names)}, coalesce(s.withheld = 1, FALSE), FALSE"
-        " FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.n <= {} ORDER BY f.n",
-        (made.added,),
-    )
+    return [
+        (
+            "member",
+            f"id, public_id, {', '.join(names)}, withheld, shows_children",
+            f"SELECT k.id, k.public_id, {', '.join(f's.{n}' for n in names)}, coalesce(s.withheld, 0), 0"
+            " FROM keyed k JOIN staged s ON s.line = k.line WHERE k.public_id IS NOT NULL ORDER BY k.line",
+        ),
+        (
+            "account",
+            "member_id, login_id, temporary_hash",
+            "SELECT id, login_id, temporary_hash FROM keyed WHERE login_id IS NOT NULL ORDER BY line",
+        ),
+    ]
+
+
+def statements(made: Plan, now: float) -> stores.Statements:
+    """What applies the rest of the plan, in the order of execution. Both databases understand it."""
+    done: stores.Statements = []
     if made.changed:
         fields = [n for n in made.fields if n != "withheld"]
         if {"insurer_number", "symbol", "number"} & set(fields):
             fields.append("household")
-        sets = [f"{name} = s.{name}" for name in fields]
+        sets = [f"{name} = c.{name}" for name in fields]
         if "withheld" in made.fields:
-            sets.append("withheld = coalesce(s.withheld = 1, member.withheld)")
+            sets.append("withheld = coalesce(c.withheld, member.withheld)")
         if "household" in fields:  # what the subscriber of one household allowed does not hold in another
-            sets.append(
-                "shows_children = (CASE WHEN s.household = member.household THEN member.shows_children ELSE FALSE END)"
-            )
-        yield (
-            f"UPDATE member SET {', '.join(sets)} FROM changed c JOIN staged s ON s.line = c.line WHERE member.id = c.id",
-            (),
-        )
+            sets.append("shows_children = (c.household = member.household AND member.shows_children)")
+        done.append((f"UPDATE member SET {', '.join(sets)} FROM changing c WHERE member.id = c.id", ()))
     if made.ended:
-        yield "UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (made.today.isoformat(),)
+        done.append(("UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (made.today.isoformat(),)))
     if made.hidden:
-        yield (
-            "DELETE FROM account WHERE member_id IN (SELECT c.id FROM changed c JOIN staged s ON s.line = c.line WHERE s.withheld = 1)",
-            (),
-        )
-    yield (
-        "INSERT INTO account (member_id, login_id, temporary_hash)"
-        " SELECT f.id, k.login_id, k.temporary_hash FROM fresh f JOIN keyed k ON k.n = f.n WHERE f.letter = 1 ORDER BY f.n",
-        (),
+        done.append(("DELETE FROM account WHERE member_id IN (SELECT id FROM changing WHERE withheld)", ()))
+    counts = made.added, made.changed, made.ended, made.unchanged
+    note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
+    done.append((note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))))
+    for action, people in (("member.withheld", made.hidden), ("member.lifted", made.lifted)):
+        done += [(note, (int(now), action, member, "roster")) for member, _ in people]
+    done.append(
+        ("INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})", (int(now), *counts))
     )
+    return done
 
 
 def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
@@ -384,11 +343,11 @@ def apply(made: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
     They are written by another thread meanwhile: nearly all the time of both is spent in SQLite, where they run at once.
     """
     try:
-        made.first.finish() if made.first else prepare(made, keys)
+        prepare(made, keys)
         with ThreadPoolExecutor(1) as other:
             written = other.submit(write_letters, made, letters) if letters else None
             last = written.result if written else lambda: None
-            stores.execute(made.work, list(statements(made, now)), last, PLACES if made.first else {})
+            stores.execute(made.work, added(made), statements(made, now), last)
     except BaseException:
         if letters:
             letters.discard()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
+import io
 import os
 import sqlite3
 import tempfile
@@ -64,14 +66,10 @@ def _lock_server() -> bool:
 
 
 class Workspace(sqlite3.Connection):
-    """A connection that sees the stored members and accounts, and has `stage` and `logins`, files for tables that vanish."""
+    """A connection that sees the stored members and accounts, and has `stage`, a file for tables that vanish."""
 
     aside: sqlite3.Connection
     """Another connection that sees the same, for another thread to read with, at the same time."""
-    ended: contextlib.ExitStack
-    """What ends with it: files, and other processes, which hold the import's lock as well."""
-    folder: tempfile.TemporaryDirectory[str]
-    """Where the files are until `folder.cleanup()`: from then on they have no name, and nothing of them is left, however the process ends."""
 
 
 @contextlib.contextmanager
@@ -82,18 +80,21 @@ def workspace() -> Iterator[Workspace]:
     """
     place = tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 - as SQLite itself
     options: dict[str, Any] = {"isolation_level": None, "timeout": 15, "check_same_thread": False, "factory": Workspace}
-    with place as folder, contextlib.ExitStack() as ended:
-        path = models.database.database if is_sqlite() else _empty_copy(f"{folder}/copy")
-        work, aside = (ended.enter_context(contextlib.closing(sqlite3.connect(path, **options))) for _ in range(2))
-        work.folder, work.ended, work.aside = place, ended, aside
-        for connection in (work, aside):
-            for name, cache in (("stage", 48000), ("logins", 16000)):
-                connection.execute(f"ATTACH ? AS {name}", (f"{folder}/{name}",))
-                tune(connection, name, cache)
-            if is_sqlite():
-                connection.executescript("PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000;")
-            else:
-                tune(connection, "main", 48000)
+    with contextlib.ExitStack() as ended:
+        with place as folder:
+            path = models.database.database if is_sqlite() else _empty_copy(f"{folder}/copy")
+            work, aside = (ended.enter_context(contextlib.closing(sqlite3.connect(path, **options))) for _ in range(2))
+            work.aside = aside
+            for connection in (work, aside):
+                connection.execute("ATTACH ? AS stage", (f"{folder}/stage",))
+                tune(connection, "stage", 48000)
+                if is_sqlite():
+                    connection.executescript(
+                        "PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000; PRAGMA foreign_keys = 1;"
+                    )
+                else:
+                    tune(connection, "main", 48000)
+        # from here on the files have no name: nothing of them is left, however the process ends
         if not is_sqlite():
             _copy_stored(work)
         yield work
@@ -108,20 +109,19 @@ def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
     connection.execute(f"SELECT count(*) FROM {name}.sqlite_schema").fetchone()
 
 
-def execute(
-    work: Workspace, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None], whole: dict[str, str]
-) -> None:
-    """Fill tables from whole ones of the workspace, run the statements, and `last`, in one transaction of the database itself.
+Added = list[tuple[str, str, str]]
+"""Tables that get rows, those that others refer to first: table, columns, and the query that makes the rows in the workspace."""
+Statements = list[tuple[str, tuple[Any, ...]]]
 
-    `whole` says where each such table is staged, those that others refer to first. `{}` in a statement stands for a value.
-    """
+
+def execute(work: Workspace, added: Added, statements: Statements, last: Callable[[], None]) -> None:
+    """Add rows, run the statements, and `last`, in one transaction of the database itself. `{}` in a statement stands for a value."""
     if not is_sqlite():
-        return _execute_on_server(work, statements, last, whole)
-    work.execute(f"PRAGMA foreign_keys = {not whole:d}")  # what a whole table refers to came before it
+        return _execute_on_server(work, added, statements, last)
     work.execute("BEGIN IMMEDIATE")
     try:
-        for table, place in whole.items():
-            work.execute(f"INSERT INTO main.{table} SELECT * FROM {place}.{table}")
+        for table, columns, query in added:
+            work.execute(f"INSERT INTO main.{table} ({columns}) {query}")
         for sql, values in statements:
             work.execute(sql.format(*"?" * len(values)), values)
         last()
@@ -129,10 +129,6 @@ def execute(
         work.execute("ROLLBACK")
         raise
     work.execute("COMMIT")
-
-
-USED = "SELECT EXISTS (SELECT 1 FROM member) OR EXISTS (SELECT 1 FROM audit WHERE member IS NOT NULL)"
-"""Whether anybody was ever stored."""
 
 
 def _empty_copy(path: str) -> str:
@@ -145,23 +141,21 @@ def _empty_copy(path: str) -> str:
 
 def _copy_stored(work: Workspace) -> None:
     """What is stored, with days as 1980-01-01 and truth as 0 and 1."""
-    cursor = _connection().cursor()
-    if not cursor.execute(USED).fetchone()[0]:
-        return
-    work.folder.cleanup()  # before anything of anybody is written there
     indexes = work.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall()
     for name, _ in indexes:
         work.execute(f"DROP INDEX {name}")
     fields = models.Member._meta.sorted_fields
     members = ", ".join(f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields)
     for table, columns, source in (
-        ("member", ", ".join(field.column_name for field in fields), f"SELECT {members} FROM member"),
-        ("account", "member_id, login_id", "SELECT member_id, login_id FROM account"),
-        ("audit", "at, action, detail, member", "SELECT 0, '', '', max(member) FROM audit"),
+        ("member", [field.column_name for field in fields], f"SELECT {members} FROM member"),
+        ("account", ["member_id", "login_id"], "SELECT member_id, login_id FROM account"),
+        ("audit", ["at", "action", "detail", "member"], "SELECT 0, '', '', coalesce(max(member), 0) FROM audit"),
     ):
-        with cursor.copy(f"COPY ({source}) TO STDOUT") as copy:
+        values = ", ".join("nullif(?, '')" if name in NULLABLE else "?" for name in columns)
+        with _connection().cursor().copy(f"COPY ({source}) TO STDOUT (FORMAT csv)") as copy:
             work.execute("BEGIN")
-            work.executemany(f"INSERT INTO {table} ({columns}) VALUES (?{', ?' * columns.count(',')})", copy.rows())
+            rows = csv.reader(bytes(row).decode() for row in copy)
+            work.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
             work.execute("COMMIT")
     for _, sql in indexes:
         work.execute(sql)
@@ -171,25 +165,26 @@ def _connection() -> Any:
     return models.database.connection()
 
 
-def _execute_on_server(
-    work: Workspace, statements: list[tuple[str, tuple[Any, ...]]], last: Callable[[], None], whole: dict[str, str]
-) -> None:
-    """Whole tables go over as they are. Else the rows that change do, into temporary tables, where the same statements apply them."""
+def _execute_on_server(work: Workspace, added: Added, statements: Statements, last: Callable[[], None]) -> None:
+    """New rows go straight into their tables; those that change into temporary ones, where the statements find them."""
     cursor = _connection().cursor()
 
-    def send(table: str, columns: list[str], source: str) -> None:
-        names = ", ".join(columns)
-        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-            for row in work.execute(f"SELECT {names} FROM {source}"):
-                copy.write_row(row)
+    def send(table: str, columns: str, query: str) -> None:
+        texts = ", ".join(name for name in columns.split(", ") if name not in NULLABLE)
+        rows = work.execute(query)
+        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL ({texts}))") as copy:
+            while part := rows.fetchmany(1000):
+                text = io.StringIO()
+                csv.writer(text).writerows(part)
+                copy.write(text.getvalue())
 
     with models.database.atomic():
-        for table, place in whole.items():
-            send(table, [row[1] for row in work.execute(f"PRAGMA {place}.table_info({table})")], f"{place}.{table}")
-        for name, columns in ({} if whole else TRANSFERRED).items():
-            cursor.execute(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DROP")
-            only = " WHERE line IN (SELECT line FROM fresh UNION SELECT line FROM changed)" if name == "staged" else ""
-            send(name, [column.split()[0] for column in columns.split(", ")], name + only)
+        for table, columns, query in added:
+            send(table, columns, query)
+        for name in ("changing", "ending"):
+            columns = ", ".join(row[1] for row in work.execute(f"PRAGMA stage.table_info({name})"))
+            cursor.execute(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM member WHERE FALSE")
+            send(name, columns, f"SELECT {columns} FROM {name}")
             cursor.execute(f"ANALYZE {name}")
         for sql, values in statements:
             cursor.execute(sql.format(*["%s"] * len(values)), values)
@@ -197,14 +192,5 @@ def _execute_on_server(
         last()
 
 
-TRANSFERRED = {
-    "staged": "line integer primary key, person_id text, household text, insurer_number text, symbol text, number text,"
-    " branch text, name text, kana text, birth_date date, sex smallint, relation smallint, qualified_on date, lost_on date,"
-    " workplace text, delivery text, issued_on date, expires_on date, copay smallint, effective_on date, remarks text,"
-    " withheld smallint",
-    "changed": "line integer, id integer",
-    "ending": "id integer",
-    "fresh": "n integer primary key, line integer, id integer, letter integer",
-    "keyed": "n integer primary key, public_id text, login_id text, temporary_hash text",
-}
-"""What the server needs of a plan, by table; the temporary passwords are not among it."""
+NULLABLE = {name for name, field in models.Member._meta.fields.items() if field.null} | {"withheld"}
+"""Columns in which an empty cell on the way to PostgreSQL or back is nothing; withheld is, where a roster leaves what is stored."""
