@@ -21,7 +21,7 @@ from peewee import fn
 import models
 import settings
 from commands.terminal import Failed, moment, store
-from imports import stores
+from imports.lock import is_sqlite
 from models import Audit, Display, Mail, Member, RosterImport, Session
 
 HOUR, DAY = 3600, 86400
@@ -84,7 +84,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
 @with_appcontext
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
-    if not stores.is_sqlite():
+    if not is_sqlite():
         command = f'pg_dump --format=custom --file={shlex.quote(str(file))} "$KAKUNIN_DATABASE_URL"'
         raise Failed(f"PostgreSQL is backed up by its own program: {command}")
     with store():

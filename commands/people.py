@@ -16,8 +16,8 @@ import accounts
 import models
 from codes import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
-from imports import stores
 from imports.letters import CELL_END, Letters
+from imports.lock import exclusive_lock
 from models import Account, Audit, Display, Mail, Member, Session, Trust
 from roster.findings import plain_cell
 
@@ -69,7 +69,7 @@ def show(login_id: str) -> None:
 def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str | None) -> None:
     """Give a new temporary password. Ends every session and trust, and the present password."""
     secret, letters = keys(), Letters(credentials)
-    with store(), stores.alone(seconds=60):
+    with store(), exclusive_lock(seconds=60):
         if told := letters.leftover(secret):
             click.echo(told)
         letters.refuse_existing()
@@ -118,7 +118,7 @@ def _addressee(member: Member) -> str:
 @click.argument("login_id")
 def withhold(login_id: str) -> None:
     """Protect a person at once: their account, address, sessions and trusts are deleted, nobody sees them."""
-    with store(), stores.alone(seconds=60):
+    with store(), exclusive_lock(seconds=60):
         account = _account(login_id)
         with models.transaction():
             Member.update(withheld=True).where(Member.id == account.member_id).execute()
@@ -134,7 +134,7 @@ def purge(left_before: dt.date) -> None:
     now = moment()
     if left_before > models.today(now):
         raise click.BadParameter("今日より後の日は指定できません。", param_hint="--left-before")
-    with store(), stores.alone(seconds=60), models.transaction():
+    with store(), exclusive_lock(seconds=60), models.transaction():
         gone = Member.delete().where(Member.lost_on < left_before).execute()
         accounts.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
     click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")

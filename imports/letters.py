@@ -125,10 +125,10 @@ class Letters:
             os.close(folder)
 
 
-def write_letters(made: Any, letters: Letters) -> None:
+def write_letters(plan: Any, letters: Letters) -> None:
     """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted.
 
-    `made` is the imports.Plan that is being applied.
+    `plan` is the imports.plan.Plan that is being applied.
     """
     staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
     staged += " WHERE h.household = s.household AND h.relation = 1"
@@ -137,9 +137,9 @@ def write_letters(made: Any, letters: Letters) -> None:
     addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
     people = "FROM keyed k JOIN staged s ON s.line = k.line WHERE k.login_id IS NOT NULL"
     anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
-    aside = made.work.aside
+    aside = plan.work.aside
     if aside.execute(anybody).fetchone()[0]:
-        (made.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
+        (plan.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
         people += f" AND (s.relation = 1 OR NOT {hidden})"
     texts = [addressee if name == "addressee" else f"s.{name}" for name in LETTER]
     cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts]

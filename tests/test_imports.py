@@ -380,12 +380,12 @@ def test_each_import_is_recorded_with_its_counts(clerk):
 @pytest.fixture
 def lock_held():
     """The lock of imports and upgrades, held by somebody else until the test ends."""
-    from imports import stores
+    from imports.lock import exclusive_lock
 
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with stores.alone():
+        with exclusive_lock():
             held.set()
             done.wait(10)
 
@@ -503,11 +503,11 @@ def test_a_leftover_of_an_import_that_was_not_applied_is_thrown_away(clerk):
 
 
 def test_a_taken_login_id_is_drawn_again(clerk, monkeypatch):
-    from imports import keyring
+    from imports import credentials
 
     clerk.roster([HEAD])
     taken = Account.get().login_id
-    monkeypatch.setattr(keyring, "_in_letters", lambda numbers: [taken] * len(numbers))
+    monkeypatch.setattr(credentials, "_in_letters", lambda numbers: [taken] * len(numbers))
     done = clerk.roster([HEAD, WIFE])
     assert counts(done) == (1, 0, 0, 1, 0)
     assert len({a.login_id for a in Account.select()}) == 2
@@ -608,7 +608,7 @@ def test_an_import_that_fails_half_way_ends_at_once_and_leaves_nothing(clerk, mo
         raise OSError("no space")
 
     if broken == "apply":
-        monkeypatch.setattr("imports.statements", lambda *_: [("INSERT INTO nowhere VALUES (1)", ())])
+        monkeypatch.setattr("imports.apply.statements", lambda *_: [("INSERT INTO nowhere VALUES (1)", ())])
     else:
         monkeypatch.setattr("os.fsync", fail)
     done = clerk.run("roster", "import", clerk.file(crowd(5000)), "--credentials", clerk.folder / "l.csv")
