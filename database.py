@@ -1,8 +1,12 @@
-"""The database: where it is, how many connections a process takes, how long it is waited for, and transactions."""
+"""The database: where it is, how many connections a process takes, how long it is waited for, transactions, and the lock
+that keeps imports, purges and upgrades apart."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +102,52 @@ def connected() -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def transaction() -> Iterator[None]:
     """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
-    at_once = "sqlite" in type(database.obj).__name__.lower() and not database.in_transaction()
+    at_once = is_sqlite() and not database.in_transaction()
     with connected(), database.atomic("IMMEDIATE") if at_once else database.atomic():
         yield
+
+
+LOCK = 0x6B616B75
+"""The number of the advisory lock on PostgreSQL."""
+
+
+class Busy(Exception):
+    """Another import or upgrade is running; the text is a sentence for the clerk."""
+
+
+def is_sqlite() -> bool:
+    return "sqlite" in type(database.obj).__name__.lower()
+
+
+@contextlib.contextmanager
+def exclusive_lock(seconds: float = 0) -> Iterator[None]:
+    """Keep every other import, purge and upgrade away. Waits so many seconds for one that runs. Raises Busy.
+
+    A lock of the operating system or of the server: it ends with the process, however that ends.
+    """
+    until = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        if is_sqlite():
+            handle = os.open(f"{database.database}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            stack.callback(os.close, handle)
+        else:
+            stack.enter_context(connected())
+        while not (_lock_file(handle) if is_sqlite() else _lock_server()):
+            if time.monotonic() >= until:
+                raise Busy("ほかの取り込みか更新が動いています。終わってから、もう一度実行してください。")
+            time.sleep(0.1)
+        if not is_sqlite():
+            stack.callback(database.execute_sql, "SELECT pg_advisory_unlock(%s)", (LOCK,))
+        yield
+
+
+def _lock_file(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_server() -> bool:
+    return database.execute_sql("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()[0]

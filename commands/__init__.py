@@ -19,7 +19,6 @@ from playhouse.migrations import Runner
 
 import accounts
 import dates
-import imports
 import models
 import settings
 from accounts.keys import Keys
@@ -27,9 +26,12 @@ from commands.operations import backup, stats
 from commands.people import audit, members
 from commands.server import demo, serve
 from commands.terminal import Failed, keys, moment, store
+from database import Busy, exclusive_lock, is_sqlite
 from dates import ERA_CODES
-from imports import stores
+from imports.apply import apply
 from imports.letters import Letters
+from imports.plan import Plan, make_plan
+from imports.workspace import workspace
 from roster import Roster, Unreadable
 from roster.columns import TITLES
 from roster.findings import Findings
@@ -55,12 +57,12 @@ db.add_command(backup)
 @db.command()
 def upgrade() -> None:
     """Create or upgrade the schema; safe to repeat, and while the server runs."""
-    if stores.is_sqlite():
+    if is_sqlite():
         Path(models.database.database).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with models.database.connection_context(), stores.alone(seconds=UPGRADE_WAITS):
+        with models.database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
             done = _apply_migrations()
-    except stores.Busy as busy:
+    except Busy as busy:
         raise Failed(str(busy)) from busy
     click.echo("\n".join(done) or "The schema is up to date.")
 
@@ -73,7 +75,7 @@ def _apply_migrations() -> list[str]:
     """
     runner = Runner(models.database.obj, str(settings.MIGRATIONS))
     before, until = runner.applied(), time.monotonic() + UPGRADE_WAITS
-    if not stores.is_sqlite():
+    if not is_sqlite():
         models.database.execute_sql("SET lock_timeout = '500ms'")
     while True:
         try:
@@ -84,7 +86,7 @@ def _apply_migrations() -> list[str]:
             if not in_use:
                 raise
             if time.monotonic() > until:
-                raise stores.Busy("ほかの処理が表を使い続けています。終わってから、もう一度実行してください。") from error
+                raise Busy("ほかの処理が表を使い続けています。終わってから、もう一度実行してください。") from error
             time.sleep(1)
 
 
@@ -124,7 +126,7 @@ def check(file: Path, report: Path | None, **choices: Any) -> None:
 def import_(file: Path, report: Path | None, credentials: Path | None, **choices: Any) -> None:
     """Check FILE, then apply it: all or nothing."""
     secret = keys()
-    with store(), stores.alone():
+    with store(), exclusive_lock():
         letters = Letters(credentials) if credentials else None
         if letters:
             resumed = letters.leftover(secret)
@@ -156,28 +158,26 @@ def _run(
     now = moment()
     today = dates.today(now)
     era_codes = choices.pop("era_codes")
-    made = None
-    with store(), Findings(report) as findings, stores.workspace() as work:
+    plan = None
+    with store(), Findings(report) as findings, workspace() as work:
         try:
             source = Roster(file, current_app.config["INSURERS"], today, era_codes)
             with _progress(file) as progress:
-                made = imports.plan(
-                    work, source, findings, today, keys=secret if letters else None, progress=progress, **choices
-                )
+                plan = make_plan(work, source, findings, today, progress=progress, **choices)
             if not findings.errors:
-                _tell_plan(made)
+                _tell_plan(plan)
         except Unreadable as sentence:
             findings.refuse(str(sentence))
-        if made and not findings.errors and made.letters_needed and not letters:
-            text = f"新しい仮パスワードが{made.letters_needed}人分あります。取り込むときは --credentials FILE で書き出し先を指定してください。"
+        if plan and not findings.errors and plan.letters_needed and not letters:
+            text = f"新しい仮パスワードが{plan.letters_needed}人分あります。取り込むときは --credentials FILE で書き出し先を指定してください。"
             findings.refuse(text) if secret else click.echo(text)
-        if made and not findings.errors and secret:
-            if letters and made.letters_needed:
+        if plan and not findings.errors and secret:
+            if letters and plan.letters_needed:
                 letters.refuse_existing()
-            imports.apply(made, secret, letters if made.letters_needed else None, now)
-            _tell_letters(made, letters)
+            apply(plan, secret, letters if plan.letters_needed else None, now)
+            _tell_letters(plan, letters)
     _tell_findings(findings, report)
-    counts = (made.added, made.changed, made.ended, made.unchanged) if made else (0, 0, 0, 0)
+    counts = (plan.added, plan.changed, plan.ended, plan.unchanged) if plan else (0, 0, 0, 0)
     click.echo(
         "added={} changed={} ended={} unchanged={} ".format(*counts)
         + f"repaired={findings.repaired} warnings={findings.warnings} errors={findings.errors}"
@@ -204,30 +204,30 @@ def _progress(file: Path) -> Iterator[Any]:
     yield line
 
 
-def _tell_plan(made: imports.Plan) -> None:
-    title = made.roster.title
-    click.echo(f"文字コード {made.roster.encoding}、{made.roster.rows}行を読みました。")
-    if made.roster.delimiter != ",":
-        click.echo("タブ区切りとして読みました。" if made.roster.delimiter == "\t" else "セミコロン区切りとして読みました。")
-    if example := made.roster.example:
+def _tell_plan(plan: Plan) -> None:
+    title = plan.roster.title
+    click.echo(f"文字コード {plan.roster.encoding}、{plan.roster.rows}行を読みました。")
+    if plan.roster.delimiter != ",":
+        click.echo("タブ区切りとして読みました。" if plan.roster.delimiter == "\t" else "セミコロン区切りとして読みました。")
+    if example := plan.roster.example:
         click.echo(f"元号コードの日付の読み方: {example}")
-    click.echo(f"追加 {made.added}人、変更 {made.changed}人、終了 {made.ended}人、変更なし {made.unchanged}人")
-    for name, count in made.fields.items():
+    click.echo(f"追加 {plan.added}人、変更 {plan.changed}人、終了 {plan.ended}人、変更なし {plan.unchanged}人")
+    for name, count in plan.fields.items():
         click.echo(f"  変更: {title(name)} {count}人")
-    if made.hidden:
-        click.echo(f"  不開示になる人 {len(made.hidden)}人（ログイン、メールアドレスを消します）")
-    for _, line in made.lifted:
+    if plan.hidden:
+        click.echo(f"  不開示になる人 {len(plan.hidden)}人（ログイン、メールアドレスを消します）")
+    for _, line in plan.lifted:
         click.echo(f"  不開示の解除: {line}行目の人がWebに表示されるようになります")
 
 
-def _tell_letters(made: imports.Plan, letters: Letters | None) -> None:
-    if letters and made.letters_needed:
+def _tell_letters(plan: Plan, letters: Letters | None) -> None:
+    if letters and plan.letters_needed:
         click.echo(
-            f"{letters.path} に{made.letters_needed - made.left_out}人分の仮パスワードを書きました。印刷したら消してください。"
+            f"{letters.path} に{plan.letters_needed - plan.left_out}人分の仮パスワードを書きました。印刷したら消してください。"
         )
-    if made.left_out:
+    if plan.left_out:
         click.echo(
-            f"不開示の本人あてになる家族{made.left_out}人分は書いていません。flask members reissue で宛名を決めて作れます。"
+            f"不開示の本人あてになる家族{plan.left_out}人分は書いていません。flask members reissue で宛名を決めて作れます。"
         )
 
 

@@ -22,7 +22,7 @@ import dates
 import models
 import settings
 from commands.terminal import Failed, moment, store
-from imports import stores
+from database import is_sqlite
 from models import Audit, Counter, Display, Mail, Member, RosterImport, Session
 
 HOUR, DAY = 3600, 86400
@@ -86,7 +86,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
 @with_appcontext
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
-    if not stores.is_sqlite():
+    if not is_sqlite():
         command = f"PGSERVICE=kakunin pg_dump --format=custom --file={shlex.quote(str(file))}"
         raise Failed(
             f"PostgreSQL is backed up by its own program: {command}\n"

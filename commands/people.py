@@ -19,7 +19,7 @@ import models
 from accounts import sessions
 from accounts.keys import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
-from imports import stores
+from database import exclusive_lock
 from imports.letters import CELL_END, Letters
 from models import Account, Audit, Display, Member, Session, Trust
 from roster.findings import plain_cell
@@ -77,7 +77,7 @@ def show(login_id: str) -> None:
 def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str | None) -> None:
     """Give a new temporary password. Ends every session and trust, and the present password."""
     secret, letters = keys(), Letters(credentials)
-    with store(), stores.alone(seconds=60):
+    with store(), exclusive_lock(seconds=60):
         if told := letters.leftover(secret):
             click.echo(told)
         letters.refuse_existing()
@@ -126,7 +126,7 @@ def _addressee(member: Member) -> str:
 @click.argument("login_id")
 def withhold(login_id: str) -> None:
     """Protect a person at once: their account, address, sessions and trusts are deleted, nobody sees them."""
-    with store(), stores.alone(seconds=60):
+    with store(), exclusive_lock(seconds=60):
         account = _account(login_id)
         with database.transaction():
             Member.update(withheld=True).where(Member.id == account.member_id).execute()
@@ -142,7 +142,7 @@ def purge(left_before: dt.date) -> None:
     now = moment()
     if left_before > dates.today(now):
         raise click.BadParameter("今日より後の日は指定できません。", param_hint="--left-before")
-    with store(), stores.alone(seconds=60), database.transaction():
+    with store(), exclusive_lock(seconds=60), database.transaction():
         gone = Member.delete().where(Member.lost_on < left_before).execute()
         Audit.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
     click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")

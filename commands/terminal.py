@@ -15,8 +15,8 @@ from flask import current_app
 
 import models
 from accounts.keys import Keys
+from database import Busy
 from dates import BadDate, parse_date
-from imports import stores
 from imports.letters import CannotWrite
 from models import Member
 
@@ -60,7 +60,7 @@ def store() -> Iterator[None]:
             if not Member.table_exists():
                 raise Failed("データベースがまだありません。先に flask db upgrade を実行してください。")
             yield
-    except (stores.Busy, CannotWrite) as refused:
+    except (Busy, CannotWrite) as refused:
         raise Failed(str(refused)) from refused
     except (sqlite3.Error, peewee.DatabaseError, OSError) as broken:
         raise Failed(

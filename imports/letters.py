@@ -125,28 +125,25 @@ class Letters:
             os.close(folder)
 
 
-def write_letters(made: Any, letters: Letters) -> None:
+def write_letters(plan: Any, letters: Letters) -> None:
     """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted.
 
-    `made` is the imports.Plan that is being applied.
+    `plan` is the imports.plan.Plan that is being applied.
     """
-    if made.first:
-        made.left_out, parts = made.first.letters()
-        return letters.write(parts)
     staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
     staged += " WHERE h.household = s.household AND h.relation = 1"
     stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
     hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
     addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
-    people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
+    people = "FROM keyed k JOIN staged s ON s.line = k.line WHERE k.login_id IS NOT NULL"
     anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
-    aside = made.work.aside
+    aside = plan.work.aside
     if aside.execute(anybody).fetchone()[0]:
-        (made.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
+        (plan.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
         people += f" AND (s.relation = 1 OR NOT {hidden})"
     texts = [addressee if name == "addressee" else f"s.{name}" for name in LETTER]
     cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts]
     row = f"printf('{CELL_END.join(['%s'] * len(cells))}', {', '.join(cells)})"
-    part = f"SELECT CAST(group_concat(row, '{ROW_END}') AS BLOB) FROM (SELECT {row} AS row {people} AND f.n BETWEEN ? AND ? ORDER BY f.n)"
-    starts = range(1, made.added + len(made.lifted) + 1, PART)
+    part = f"SELECT CAST(group_concat(row, '{ROW_END}') AS BLOB) FROM (SELECT {row} AS row {people} AND k.line BETWEEN ? AND ? ORDER BY k.line)"
+    starts = range(1, aside.execute("SELECT max(line) FROM staged").fetchone()[0] + 1, PART)
     letters.write(filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)))

@@ -16,14 +16,11 @@ from dates import birthday, describe_codes, in_words, parse_date
 from roster.certificates import Certificates, copay_from
 from roster.columns import DATES, TITLES, Column, Wrong, fold, rules
 from roster.findings import Findings, shown
-from roster.parallel import Send, spawned
 from roster.reading import Unreadable, look_at
 
 BATCH = 400
 """Rows taken together: few enough to stay in a core's own cache, a sixth faster than 1,000."""
 BATCH_CHARACTERS = 1 << 25
-APART_FROM = 1 << 24
-"""Bytes from which on a file is read by a process of its own, 16 MiB: some hundred thousand people."""
 MOST_COLUMNS = 500
 HEADER_LINES = 100
 
@@ -104,41 +101,16 @@ class Roster:
                 findings.error(1, text.strip(), text, "同じ列が2つあります。1つにしてください")
             seen.add(known)
 
-    def checked(
-        self, findings: Findings, progress: Callable[[int], None] = lambda done: None, apart_from: int = APART_FROM
-    ) -> Iterator[list[list[Any]]]:
+    def checked(self, findings: Findings, progress: Callable[[int], None] = lambda done: None) -> Iterator[list[list[Any]]]:
         """The rows, a batch at a time, as columns: lines as Excel counts them, and FIELDS. Cells that are wrong are None and in `findings`.
 
-        `progress` is told how many bytes have been read. A file of `apart_from` bytes or more is read by a process of its
-        own. Raises Unreadable where the file cannot be read on.
+        `progress` is told how many bytes have been read. Raises Unreadable where the file cannot be read on.
         """
-        apart = self.path.stat().st_size >= apart_from
-        for done, batch in self._apart(findings) if apart else self._batches(findings):
+        for done, batch in self._batches(findings):
             progress(done)
             yield batch
         if not self.rows:
             raise Unreadable("見出しだけで、データの行がありません。加入者の行を入れて、もう一度保存してください。")
-
-    def _apart(self, findings: Findings) -> Iterator[tuple[int, list[list[Any]]]]:
-        findings.flush()
-
-        def work(send: Send) -> None:
-            sentence = ""
-            try:
-                for batch in self._batches(findings):
-                    send(batch)
-            except Unreadable as unreadable:
-                sentence = str(unreadable)
-            findings.flush()
-            send((-1, (sentence, self.rows, self.example, findings.state)))
-
-        for done, content in spawned(work):
-            if done >= 0:
-                yield done, content
-            else:
-                sentence, self.rows, self.example, findings.state = content
-                if sentence:
-                    raise Unreadable(sentence)
 
     def _batches(self, findings: Findings) -> Iterator[tuple[int, list[list[Any]]]]:
         """Bytes read so far, and the batch's columns."""

@@ -50,20 +50,6 @@ class Findings:
             self._file.close()
 
     @property
-    def state(self) -> tuple[Any, ...]:
-        """Everything but the report's file, to hand from process to process."""
-        return self.errors, self.warnings, self.repaired, self.repairs, self._shown
-
-    @state.setter
-    def state(self, state: tuple[Any, ...]) -> None:
-        self.errors, self.warnings, self.repaired, self.repairs, self._shown = state
-
-    def flush(self) -> None:
-        """Write out the report so far, so that another process may go on with it."""
-        if self._file:
-            self._file.flush()
-
-    @property
     def messages(self) -> list[str]:
         """The first thousand by line, errors before warnings."""
         found = sorted(self._shown["error"], key=lambda m: m[0]) + sorted(self._shown["warning"], key=lambda m: m[0])

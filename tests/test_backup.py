@@ -174,8 +174,8 @@ def test_a_restored_backup_has_it_all_and_what_the_docs_say_ends_what_lives_agai
     def work():
         with models.database.connection_context():
             account = models.Account.select().first()
-            session = sessions.start_session(account, "iPhone", now)
-            sessions.trust_phone(session, 30, now)
+            trust, _ = sessions.trust_phone(account, "iPhone", now)
+            session = sessions.start_session(account, "iPhone", now, trust, now + 30 * 86400)
             who = {"viewer": account.member_id, "member": account.member_id}
             models.Display.create(id="shown", session=session, started_at=int(now), **who)
             challenge = models.Challenge.create(id="asked", account=account, purpose="login", created_at=int(now))

@@ -13,7 +13,6 @@ from dates import BadDate, in_words, parse_date
 from roster import FIELDS, Roster, columns, findings
 from roster.columns import TITLES
 from roster.findings import Findings, plain_cell
-from roster.parallel import Lost, spawned
 from roster.reading import Unreadable
 
 TODAY = dt.date(2026, 11, 23)
@@ -462,46 +461,6 @@ def test_only_a_thousand_messages_are_kept_errors_first_and_all_are_in_the_repor
     assert (found.errors, found.warnings, len(found.messages)) == (1, 1500, 1000)
     assert found.messages[0].startswith("line 1502, column 性別")
     assert len((tmp_path / "r.csv").read_text("utf-8-sig").splitlines()) == 1502
-
-
-def test_a_process_of_its_own_reads_the_same_rows_and_says_the_same(tmp_path):
-    people = [PERSON | {"加入者ID": f"A{i}", "番号": str(i), "枝番": str(i % 10), "氏名": "●"} for i in range(2500)]
-    path = tmp_path / "roster.csv"
-    path.write_text(text_of([*people, PERSON | {"性別": "9", "生年月日": "5540612"}]))
-    said = []
-    for apart_from in (0, 1 << 30):
-        report = tmp_path / f"{apart_from}.csv"
-        with Findings(report) as found:
-            roster = Roster(path, INSURERS, TODAY)
-            roster.check_header(found)
-            rows = [row for batch in roster.checked(found, apart_from=apart_from) for row in zip(*batch, strict=True)]
-            found.error(9999, "x", "", "last")
-        said.append((rows, found.messages, found.repairs, found.repaired, roster.rows, roster.example, report.read_text()))
-    assert said[0] == said[1]
-    assert len(said[0][0]) == 2501
-
-
-def test_a_process_of_its_own_says_in_the_same_sentence_what_cannot_be_read(tmp_path):
-    path = tmp_path / "roster.csv"
-    path.write_bytes(HOSTILE["an unclosed quote"][0])
-    with pytest.raises(Unreadable, match="引用符"):
-        list(Roster(path, INSURERS, TODAY).checked(Findings(), apart_from=0))
-
-
-def test_a_reader_that_stops_early_leaves_no_process_behind():
-    begun = spawned(lambda send: [send(i) for i in range(10**9)])
-    assert next(begun) == 0
-    begun.close()
-
-
-def test_a_process_that_fails_is_not_taken_for_one_that_ended(capfd):
-    def work(send):
-        send(1)
-        raise RuntimeError("broken")
-
-    with pytest.raises(Lost):
-        list(spawned(work))
-    assert "broken" in capfd.readouterr().err
 
 
 # A roster written in any allowed form reads back to the same people.

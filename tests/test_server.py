@@ -18,7 +18,7 @@ from accounts import passwords
 from bench.crowd import hold
 from bench.live import open_displays
 from bench.servers import environment, serving
-from imports import stores
+from database import is_sqlite
 
 PEOPLE, PASSWORD = 60, "correct horse battery 9"
 
@@ -94,8 +94,8 @@ def test_with_the_mail_server_hung_and_fifty_logins_in_flight_ticks_go_on(site):
 
 def hold_writers() -> None:
     """As a long import would, and longer: whoever writes waits until this thread's transaction ends."""
-    models.database.begin(*["IMMEDIATE"] * stores.is_sqlite())
-    if not stores.is_sqlite():
+    models.database.begin(*["IMMEDIATE"] * is_sqlite())
+    if not is_sqlite():
         models.database.execute_sql("LOCK TABLE session, challenge, counter, account IN SHARE ROW EXCLUSIVE MODE")
 
 

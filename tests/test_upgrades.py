@@ -17,7 +17,7 @@ from playhouse.schema_diff import diff_models
 import database
 import models
 import settings
-from imports import stores
+from database import is_sqlite
 from models import Account, Member
 from tests.conftest import NAO
 from tests.sample import ROSTERS
@@ -70,7 +70,7 @@ def is_newer() -> bool:
         columns = {column.name for column in models.database.get_columns("member")}
         indexes = {index.name for index in models.database.get_indexes("member")}
         broken = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
-        valid = stores.is_sqlite() or models.database.execute_sql(broken).fetchone() == (0,)
+        valid = is_sqlite() or models.database.execute_sql(broken).fetchone() == (0,)
     return {"nickname", "visits"} <= columns and "member_name" in indexes and valid
 
 
@@ -128,7 +128,7 @@ def in_use():
 
     def use() -> None:
         with models.database.connection_context():
-            models.database.begin(*["IMMEDIATE"] * stores.is_sqlite())
+            models.database.begin(*["IMMEDIATE"] * is_sqlite())
             Member.select().count()
             begun.set()
             over.wait(60)
@@ -163,7 +163,7 @@ def test_an_upgrade_that_waits_for_a_table_keeps_nobody_else_waiting(clerk, newe
 def test_an_upgrade_that_waited_long_enough_says_so_and_changes_nothing(clerk, newer, monkeypatch):  # noqa: F811
     monkeypatch.setattr(settings, "MIGRATIONS", newer)
     monkeypatch.setattr("commands.UPGRADE_WAITS", 0)
-    if stores.is_sqlite():
+    if is_sqlite():
         models.database.close_all()
         models.database.pragma("busy_timeout", 100, permanent=True)
     with in_use():

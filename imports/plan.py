@@ -1,0 +1,157 @@
+"""A checked roster against what is stored: the plan of changes.
+
+The rows are staged in tables of a file that vanishes with the process, and everything is compared there, outside the
+transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+from collections.abc import Callable
+from typing import Any
+
+from imports import checks
+from imports.workspace import Workspace
+from roster import FIELDS, Roster
+from roster.findings import Findings
+
+COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
+TABLES = f"""
+CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(FIELDS)});
+CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
+CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
+CREATE VIEW stage.changing AS SELECT id, {", ".join(FIELDS)} FROM changed JOIN staged USING (line);
+CREATE TABLE stage.ending (id INTEGER PRIMARY KEY);
+CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, password, temporary_hash);
+"""
+
+
+class Plan:
+    """What an import would do. Made by `make_plan`; nothing is stored yet."""
+
+    def __init__(self, work: Workspace, roster: Roster, today: dt.date) -> None:
+        self.work, self.roster, self.today = work, roster, today
+        self.stored = self.added = self.changed = self.ended = self.unchanged = 0
+        self.fields: dict[str, int] = {}
+        self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
+        self.lifted: list[tuple[int, int]] = []
+        self.letters_needed = 0
+        self.left_out = 0
+
+    def one(self, sql: str, *values: Any) -> Any:
+        return self.work.execute(sql, values).fetchone()[0]
+
+    def rows(self, sql: str, *values: Any) -> list[Any]:
+        return self.work.execute(sql, values).fetchall()
+
+
+def make_plan(
+    work: Workspace,
+    roster: Roster,
+    findings: Findings,
+    today: dt.date,
+    *,
+    full: bool = False,
+    allow_ending: int | None = None,
+    allow_changes: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Plan:
+    """Read and check the whole roster, and compare it with what is stored. Raises roster.Unreadable.
+
+    Everything that is wrong goes into `findings`; the counts are those of a roster without errors.
+    """
+    plan = Plan(work, roster, today)
+    roster.check_header(findings)
+    plan.stored = plan.one("SELECT count(*) FROM member")
+    _stage(plan, findings, progress)
+    _match_persons(plan)
+    work.execute("CREATE INDEX stage.staged_household ON staged (household, branch, relation)")
+    checks.check_twice(plan, findings)
+    _match_keys(plan)
+    _compare(plan)
+    checks.check_households(plan, findings)
+    if full:
+        _end_missing(plan)
+    checks.check_incomplete(plan, findings)
+    if findings.errors:
+        plan.added = plan.changed = plan.ended = plan.unchanged = 0
+        return plan
+    checks.guard(plan, findings, allow_ending, allow_changes)
+    return plan
+
+
+def _stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
+    plan.work.executescript(TABLES)
+    plan.work.execute("BEGIN")
+    gc.disable()  # a million rows pass, and none goes in circles
+    try:
+        for columns in plan.roster.checked(findings, progress):
+            plan.work.executemany(f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True))
+    finally:
+        gc.enable()
+    plan.work.execute("COMMIT")
+
+
+def _match_persons(plan: Plan) -> None:
+    """Find the stored people by 加入者ID. What the file lacks of their key stays."""
+    if not (plan.stored and plan.roster.has("person_id")):
+        return
+    plan.work.execute(
+        "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.person_id = s.person_id ORDER BY s.line"
+    )
+    for name in ("symbol", "branch"):
+        if not plan.roster.has(name):
+            plan.work.execute(
+                f"UPDATE staged SET {name} = m.{name}, household = CASE WHEN '{name}' = 'symbol'"
+                " AND substr(m.household, -length(substr(staged.household, 9))) = substr(staged.household, 9)"
+                " AND substr(m.household, 1, 9) = substr(staged.household, 1, 9)"
+                " THEN m.household ELSE staged.household END"
+                " FROM hit h JOIN member m ON m.id = h.id WHERE h.line = staged.line"
+            )
+
+
+def _match_keys(plan: Plan) -> None:
+    """Find the others by insurer number, symbol, number and branch; of two, whoever came last.
+
+    A stored person with a 加入者ID of their own is not the one whom the file gives another.
+    """
+    if not plan.stored:
+        return
+    own = " AND (s.person_id IS NULL OR m.person_id IS NULL)" if plan.roster.has("person_id") else ""
+    plan.work.execute(
+        "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.id ="
+        " (SELECT max(id) FROM member WHERE household = s.household AND branch = s.branch)"
+        f" WHERE s.line NOT IN (SELECT line FROM hit){own} AND (s.branch <> '' OR s.person_id IS NULL OR m.birth_date = s.birth_date)"
+        " ORDER BY s.line"
+    )
+
+
+def _compare(plan: Plan) -> None:
+    compared = [name for name in COMPARED if name not in plan.roster.kept]
+    differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {"withheld": "s.withheld <> m.withheld"}
+    joined = "JOIN staged s ON s.line = {0}.line JOIN member m ON m.id = {0}.id"
+    if plan.stored:
+        plan.work.execute(
+            f"INSERT INTO changed SELECT h.line, h.id FROM hit h {joined.format('h')} WHERE {' OR '.join(differs.values())}"
+        )
+    hits, plan.changed = plan.one("SELECT count(*) FROM hit"), plan.one("SELECT count(*) FROM changed")
+    plan.added, plan.unchanged = plan.roster.rows - hits, hits - plan.changed
+    if plan.changed:
+        sums = ", ".join(f"sum({test})" for test in differs.values())
+        counts = plan.work.execute(f"SELECT {sums} FROM changed c {joined.format('c')}").fetchone()
+        plan.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
+        turned = (
+            f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
+        )
+        plan.hidden, plan.lifted = plan.rows(turned, 1, 0), plan.rows(turned, 0, 1)
+    new = "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
+    plan.letters_needed = plan.one(new) + len(plan.lifted) if plan.added else len(plan.lifted)
+
+
+def _end_missing(plan: Plan) -> None:
+    plan.work.execute(
+        "INSERT INTO ending SELECT id FROM member WHERE (lost_on IS NULL OR lost_on > ?) AND id NOT IN (SELECT id FROM hit)",
+        (plan.today.isoformat(),),
+    )
+    plan.ended = plan.one("SELECT count(*) FROM ending")
