@@ -76,9 +76,7 @@ class Nginx:
             "req",
             "-x509",
             "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
+            "rsa:2048",
             "-nodes",
             "-days",
             "2",
@@ -86,9 +84,9 @@ class Nginx:
         subject = ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
         subprocess.run([*made, *subject], check=True, capture_output=True)
         text = (ROOT / "deploy/nginx.conf").read_text("utf-8")
-        servers = "\n".join(f"server 127.0.0.1:{machine.port} max_fails=1 fail_timeout=2s;" for machine in machines)
+        servers = "\n".join(rf"server 127.0.0.1:{machine.port} \1" for machine in machines)
         for old, new in (
-            (r"server 127\.0\.0\.1:8000 [^\n]*", servers),
+            (r"server 127\.0\.0\.1:8000 ([^\n]*)", servers),
             (r"kakunin\.example\.jp", "localhost"),
             (r"listen 80;", f"listen 127.0.0.1:{free_port()};"),
             (r"listen 443 ", f"listen 127.0.0.1:{port} "),

@@ -6,6 +6,7 @@ import http.client
 import itertools
 import re
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -118,9 +119,47 @@ def test_one_of_two_machines_dies_and_no_one_is_logged_out(two, phone, postbox):
     expect(phone.locator("form[action$='/logout']")).to_be_visible()
     second.kill()
     phone.goto(f"{nginx.address}/")
-    expect(phone.locator("h1")).to_contain_text("1分ほど待って")
+    expect(phone.locator("main")).to_contain_text("1分ほど待って")
     names = (path for path in nginx.conf.parent.glob("*.log") if "/certificates/" in path.read_text("utf-8"))
     assert not list(names), "the proxy's log holds an address of a certificate"
+
+
+def test_the_proxy_takes_modern_ciphers_alone_and_no_flood_of_forms(two):
+    first, second, nginx, _ = two
+    address = nginx.address.removeprefix("https://")
+
+    def handshake(*options: str) -> int:
+        command = ["openssl", "s_client", "-connect", address, "-brief", *options]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False).returncode
+
+    assert handshake("-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256") == 0
+    for old in ("AES128-GCM-SHA256", "AES256-SHA", "CAMELLIA256-SHA", "ECDHE-RSA-AES128-SHA"):
+        assert handshake("-tls1_2", "-cipher", old) != 0, old
+
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    link = http.client.HTTPSConnection(address, timeout=20, context=trusting)
+
+    def send(method: str) -> tuple[int, str]:
+        link.request(method, "/login", "x=1" if method == "POST" else None, {"Sec-Fetch-Site": "cross-site"})
+        answer = link.getresponse()
+        return answer.status, answer.read().decode()
+
+    began = time.monotonic()
+    statuses = [send("POST")[0] for _ in range(400)]
+    free = 100 + 10 * (time.monotonic() - began)
+    assert set(statuses[:100]) == {403}  # a whole clinic at once
+    assert statuses.count(403) <= free + 2
+    if statuses.count(429):  # unless this machine is slower than ten a second
+        status, page = next((status, page) for status, page in iter(lambda: send("POST"), None) if status == 429)
+        assert "10秒ほど待って" in page
+    assert send("GET")[0] == 200
+    for machine in (first, second):
+        machine.end()
+    status, page = send("GET")
+    assert status == 503
+    assert "1分ほど待って" in page
+    link.close()
 
 
 def slowly(machine: Machine) -> int:
