@@ -18,6 +18,7 @@ from peewee import IntegrityError, fn
 from zxcvbn import zxcvbn
 
 from codes import Keys, fold
+from database import rest
 from eras import BadDate, parse_date
 from models import SESSION_LIFE, Account, Audit, Challenge, Counter, Mail, Member, Session, Trust, transaction
 
@@ -100,12 +101,15 @@ def _romaji(kana: str) -> list[str]:
 
 
 def hash_password(password: str) -> str:
+    """Return the argon2id hash of a password. No connection to the database is held meanwhile."""
+    rest()
     with _hashing:
         return HASHER.hash(password)
 
 
 def _verify(stored: str | None, password: str) -> bool:
-    """One argon2 verification, whatever there is to verify against."""
+    """One argon2 verification, whatever there is to verify against. No connection to the database is held meanwhile."""
+    rest()
     with _hashing:
         try:
             return HASHER.verify(stored or _UNKNOWN, password[: PASSWORD_MAX * 4]) and stored is not None
