@@ -23,8 +23,8 @@ PAGES, TICKS = 16, 6
 """Connections to PostgreSQL that a process takes at most: for pages and mail, and for the renewals of live clocks.
 
 Two machines with two processes each take 88 of the 100 that PostgreSQL has by default. Three of those are its superuser's, the
-rest is for commands. A page holds one for milliseconds, a mail only until it is sent. The clocks' are apart, so that pages
-that wait, for a lock or for argon2, keep no clock waiting.
+rest is for commands. A page holds one for milliseconds and none while argon2 runs, a mail none while it is sent. A page that
+gets none in 10 seconds is answered with 503. The clocks' are apart, so that pages that wait for a lock keep no clock waiting.
 """
 SERVED_FOR = 15
 """Seconds that a statement of the server may take. A writer waits as long on SQLite, which is longer than an import holds its lock."""
@@ -51,7 +51,7 @@ def connect(url: str, *, serving: bool = False) -> None:
         database.initialize(_sqlite(rest))
         ticks.initialize(database.obj)
     else:
-        database.initialize(_postgresql(url, SERVED_FOR if serving else 0, max_connections=PAGES, timeout=5))
+        database.initialize(_postgresql(url, SERVED_FOR if serving else 0, max_connections=PAGES, timeout=10))
         ticks.initialize(_postgresql(url, RENEWED_FOR, max_connections=TICKS))
 
 
@@ -97,6 +97,13 @@ def _postgresql(url: str, seconds: int, **pool: Any) -> Any:
 def connected() -> contextlib.AbstractContextManager[Any]:
     """Use this thread's connection, or take one from the pool and give it back afterwards. Raises one of AWAY."""
     return database.connection_context() if database.is_closed() else contextlib.nullcontext()
+
+
+def rest() -> None:
+    """Give this thread's connection back before something long that needs none, as argon2 is; the next query takes one again.
+    Does nothing within a transaction."""
+    if database.obj is not None and not database.is_closed() and not database.in_transaction():
+        database.close()
 
 
 @contextlib.contextmanager

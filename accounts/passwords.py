@@ -15,6 +15,7 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from zxcvbn import zxcvbn
 
 from accounts.keys import Keys
+from database import rest
 from dates import era_years
 from models import Account
 
@@ -97,12 +98,15 @@ def _spelling(text: str) -> str:
 
 
 def hash_password(password: str) -> str:
+    """Return the argon2id hash of a password. No connection to the database is held meanwhile."""
+    rest()
     with _hashing:
         return HASHER.hash(password)
 
 
 def _verify(stored: str | None, password: str) -> bool:
-    """One argon2 verification, whatever there is to verify against."""
+    """Make one argon2 verification, whatever there is to verify against. No connection to the database is held meanwhile."""
+    rest()
     with _hashing:
         try:
             return HASHER.verify(stored or _UNKNOWN, password[: PASSWORD_MAX * 4]) and stored is not None

@@ -13,6 +13,7 @@ import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from flask import Flask
 from peewee import OperationalError
 
 import database
@@ -145,12 +146,51 @@ def test_a_burst_takes_no_more_connections_than_are_its_own_and_then_gets_a_sent
             assert (page.status_code, page.headers["Retry-After"]) == (503, "10")
             assert "1分ほど待って、もう一度お試しください" in page.text
             clock = app.extensions["kakunin"].clock
-            monkeypatch.setattr(clock, "read_session", lambda raw: raw)
+            monkeypatch.setattr(clock, "read_session", lambda raw: {"_user_id": raw})
             assert clock.live("nobody", "nothing", "session", time.time(), patience=0) is False, "the clocks have their own"
             leave.set()
         assert app.test_client().get("/login").status_code == 200
         assert logins
         models.database.close_all()
+
+
+def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
+    """More logins than a process has connections wait for their turn, and another page is answered."""
+
+    class Turn:
+        def __enter__(self) -> None:
+            waiting.release()
+            assert over.wait(30)
+
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+    with Cluster() as cluster:
+        settings_for(monkeypatch, cluster.url())
+        monkeypatch.setenv("THREADS", "256")  # places for that many strangers' forms at once
+        import_sample(tmp_path)
+        from app import create_app
+
+        app, waiting, over = create_app(serving=True), threading.Semaphore(0), threading.Event()
+        monkeypatch.setattr(passwords, "_hashing", Turn())
+        monkeypatch.setattr(models.database.obj, "_wait_timeout", 1)
+        with ThreadPoolExecutor(30) as crowd:
+            try:
+                answers = []
+                for number in range(database.PAGES + 4):  # one by one, since few forms may come at the same moment
+                    answers.append(crowd.submit(login, app, f"A23456{number:04}"))
+                    assert waiting.acquire(timeout=5)
+                assert app.test_client().get("/healthz").status_code == 200
+            finally:
+                over.set()
+        assert {answer.result() for answer in answers} == {422}
+        models.database.close_all()
+
+
+def login(app: Flask, login_id: str) -> int:
+    """The status of a login with an ID that nobody has."""
+    form = {"username": login_id, "password": "wrong wrong wrong"}
+    return app.test_client().post("/login", data=form, headers={"Sec-Fetch-Site": "same-origin"}).status_code
 
 
 def test_a_statement_ends_after_a_while_in_the_server_and_never_in_a_command(monkeypatch):
