@@ -27,6 +27,7 @@ import models
 from tests.phone import Phone
 from tests.postgres import Cluster, free_port
 from tests.ready import browser
+from tests.webkit import browser as webkit_browser
 
 ROOT = Path(__file__).parent.parent
 ROSTERS = ROOT / "tests" / "rosters"
@@ -57,29 +58,32 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "sqlite(reason): it runs on SQLite alone")
 
 
-def left_out(item) -> str:
-    """Why a test does not run once more on PostgreSQL; empty where it does."""
+def left_out(item, database: str) -> str:
+    """Return why a test does not run on this database; an empty text if it does. On PostgreSQL runs what stores, and no more:
+    make test has run everything on SQLite before."""
+    if "webkit" in item.fixturenames and not webkit_browser():
+        return "need WebKit, which is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
+    if database == "sqlite":
+        return ""
     if "fresh" not in item.fixturenames:
         return "store nothing"
-    if "chromium" in item.fixturenames and not item.get_closest_marker("both"):
+    if {"chromium", "webkit"} & set(item.fixturenames) and not item.get_closest_marker("both"):
         return "look at pages, which the same tests without a browser get from PostgreSQL too"
     mark = item.get_closest_marker("sqlite")
     return mark.args[0] if mark else ""
 
 
 def pytest_collection_modifyitems(config, items):
-    """On PostgreSQL what stores, and no more: make test has run everything on SQLite before."""
-    if config.getoption("database") == "sqlite":
-        return
-    reasons = [left_out(item) for item in items]
+    reasons = [left_out(item, config.getoption("database")) for item in items]
     config.hook.pytest_deselected(items=[item for item, reason in zip(items, reasons, strict=True) if reason])
     items[:] = [item for item, reason in zip(items, reasons, strict=True) if not reason]
     config.stash[LEFT_OUT] = Counter(filter(None, reasons))
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    where = " on PostgreSQL" if config.getoption("database") == "postgresql" else ""
     for reason, count in config.stash.get(LEFT_OUT, Counter()).items():
-        terminalreporter.write_line(f"{count} tests not run on PostgreSQL: they {reason}.")
+        terminalreporter.write_line(f"{count} tests not run{where}: they {reason}.")
     for report in terminalreporter.getreports("passed"):
         if report.when == "call" and "/faults/" in report.nodeid:  # what was lost
             terminalreporter.write(report.capstdout)
