@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,6 +29,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
 )
+MIDDLE = 250, 750  # milliseconds of a second; a request that comes outside of them is told when to come again
 WEEKDAYS = "月火水木金土日"
 FRAGMENT = Path(__file__).parent / "templates" / "certificate" / "_clock.html"
 
@@ -60,10 +62,8 @@ class Clock:
         self.lease_cookie = "__Secure-lease" if secure else "lease"
         self._signer = keys.signer("lease")
         self._second: tuple[int, bytes] = (-1, b"")
-        head, _, rest = FRAGMENT.read_text("utf-8").strip().partition("{{ url }}")
-        middle, _, rest = rest.partition("{{ date }}")
-        between, _, tail = rest.partition("{{ time }}")
-        self._head, self._parts = head.encode(), (middle, between, tail)
+        self._pieces = re.split(r"{{ \w+ }}", FRAGMENT.read_text("utf-8").strip())
+        self._head = self._pieces[0].encode()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -84,7 +84,7 @@ class Clock:
             except PeeweeException:
                 if left <= 0:
                     return self._unavailable(start_response)
-        body = self.fragment(path, now)
+        body = self.fragment(now)
         start_response(
             "200 OK",
             [
@@ -134,16 +134,24 @@ class Clock:
         good = self._signer.verify_signature(f"{raw_session}\n{path}\n{until}", signature.encode("latin-1", "replace"))
         return left if good else 0
 
-    def fragment(self, path: str, now: float) -> bytes:
-        """The live fragment, the polled element itself. Its text ends in the time."""
+    def fragment(self, now: float) -> bytes:
+        """Return the live fragment. Its text ends in the time, and even and odd seconds differ by a class.
+
+        It says in how many milliseconds, counted from this request, the next one would fall into the middle of a second, unless
+        this one did: otherwise jitter would let the clock skip a second, or show one twice. See app.js.
+        """
         second = int(now)
         kept = self._second
         if kept[0] != second:
             at = dt.datetime.fromtimestamp(second, JST)
-            middle, between, tail = self._parts
+            _, before, between, last, tail = self._pieces
             date = f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})"
-            kept = self._second = (second, f"{middle}{date}{between}{at:%H:%M:%S}{tail}".encode())
-        return self._head + path.encode() + kept[1]
+            text = f"{before}{' odd' if second % 2 else ''}{between}{date}{last}{at:%H:%M:%S}{tail}"
+            kept = self._second = (second, text.encode())
+        late = int(now * 1000) % 1000
+        if MIDDLE[0] <= late < MIDDLE[1]:
+            return self._head + kept[1]
+        return self._head + b' data-next="%d"' % ((1500 - late) % 1000) + kept[1]
 
     def _unavailable(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response(

@@ -46,7 +46,9 @@ def show(public_id: str) -> ResponseReturnValue:
             subscriber_name=_subscriber_name(member),
             insurer=insurer_of(current_app.config, member),
             imported_on=today(imported.at) if imported else None,
-            clock=Markup(clock.fragment(path, moment).decode()),  # noqa: S704 - made of our own address and the time
+            clock_url=path,
+            clock=Markup(clock.fragment(moment).decode()),  # noqa: S704 - made of the time
+            staff_address=url_for("home.staff", _external=True).partition("//")[2],
             qr_svg=_qr(url_for("login.login", _external=True)),
         )
     )
@@ -73,7 +75,7 @@ def clock(public_id: str, display_id: str) -> ResponseReturnValue:
     front, moment, path = kakunin().clock, now(), request.path
     raw = cookie(request.environ, front.session_cookie)
     if front.live(public_id, display_id, raw, moment):
-        response = make_response(front.fragment(path, moment))
+        response = make_response(front.fragment(moment))
         response.headers.add("Set-Cookie", front.grant(raw, path, moment))
         return response
     again = None
