@@ -143,10 +143,9 @@ class Clock:
         second = int(now)
         kept = self._second
         if kept[0] != second:
-            at = dt.datetime.fromtimestamp(second, JST)
             _, before, between, last, tail = self._pieces
-            date = f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})"
-            text = f"{before}{' odd' if second % 2 else ''}{between}{date}{last}{at:%H:%M:%S}{tail}"
+            date, time_of_day = date_and_time(second)
+            text = f"{before}{' odd' if second % 2 else ''}{between}{date}{last}{time_of_day}{tail}"
             kept = self._second = (second, text.encode())
         late = int(now * 1000) % 1000
         if MIDDLE[0] <= late < MIDDLE[1]:
@@ -158,6 +157,12 @@ class Clock:
             "503 Service Unavailable", [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")]
         )
         return [b""]
+
+
+def date_and_time(second: int) -> tuple[str, str]:
+    """Return a moment, in seconds since 1970, as the clock shows it in Tokyo: 2026年11月23日(月) and 14:05:33."""
+    at = dt.datetime.fromtimestamp(second, JST)
+    return f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})", f"{at:%H:%M:%S}"
 
 
 def _day(milliseconds: int) -> int:

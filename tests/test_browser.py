@@ -142,8 +142,9 @@ def test_the_clock_goes_second_by_second_whatever_the_latency(live, site, least,
     assert veils == 0
 
 
-def head(page: Page) -> str:
-    return page.evaluate("getComputedStyle(document.querySelector('.certificate header')).backgroundColor")
+def head(page: Page, selector: str = ".certificate header") -> str:
+    """Return the colour of the head."""
+    return page.evaluate("found => getComputedStyle(document.querySelector(found)).backgroundColor", selector)
 
 
 def test_the_head_answers_a_tap_and_the_space_bar_as_long_as_the_display_lives(live):
@@ -264,6 +265,24 @@ def test_logout_elsewhere_ends_the_display(live, site):
     other.locator("form[action$='/logout'] button").click()
     assert until(lambda: "表示を終わりました" in live.locator("#clock").inner_text(), 15) < 15
     assert live.locator("[hx-trigger]").count() == 0
+
+
+def test_the_page_for_the_desk_has_a_sample_that_moves_by_itself_and_prints_as_one_sheet(chromium, site):
+    address, _, _ = site
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False, locale="ja-JP")
+    page = context.new_page()
+    page.goto(f"{address}/staff")
+    face = page.locator(".face > b")
+    pictures = set()
+    for _ in range(4):
+        pictures.add(face.screenshot())
+        page.wait_for_timeout(1000)
+    assert len(pictures) >= 3
+    colour = head(page, ".specimen > p")
+    page.get_by_role("checkbox", name="時計を押すと色が変わります").check()
+    assert head(page, ".specimen > p") != colour
+    assert re.findall(rb"/Count (\d+)", page.pdf(prefer_css_page_size=True)) == [b"1"]
+    context.close()
 
 
 def test_printing_shows_nothing_and_a_wide_screen_with_a_mouse_is_told_to_use_a_phone(chromium, live):

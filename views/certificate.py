@@ -49,7 +49,7 @@ def show(public_id: str) -> ResponseReturnValue:
             clock_url=path,
             clock=Markup(clock.fragment(moment).decode()),  # noqa: S704 - made of the time
             staff_address=url_for("home.staff", _external=True).partition("//")[2],
-            qr_svg=_qr(url_for("login.login", _external=True)),
+            qr_svg=qr(url_for("login.login", _external=True)),
         )
     )
     raw = cookie(request.environ, clock.session_cookie)
@@ -65,7 +65,8 @@ def _subscriber_name(member: Member) -> str | None:
     return Member.select(Member.name).where(*head).scalar()
 
 
-def _qr(address: str) -> Markup:
+def qr(address: str) -> Markup:
+    """Return a QR code of the address, as SVG."""
     return Markup(segno.make(address).svg_inline(scale=4, svgclass=None, lineclass=None))  # noqa: S704 - segno's own SVG
 
 

@@ -9,9 +9,11 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 import accounts
+from clock import date_and_time
 from mailer import insurer_of
 from models import SUBSCRIBER, Member, database, today
 from views import now
+from views.certificate import qr
 
 pages = Blueprint("home", __name__)
 
@@ -67,8 +69,15 @@ def help() -> ResponseReturnValue:
 
 @pages.get("/staff")
 def staff() -> ResponseReturnValue:
-    """For the desk: how to tell a live certificate from a picture."""
-    return render_template("home/staff.html")
+    """Show the desk how to tell a live certificate from a picture, by a sample that moves for ten minutes. It prints as one sheet."""
+    moment, address = int(now()), url_for("home.staff", _external=True)
+    return render_template(
+        "home/staff.html",
+        date=date_and_time(moment)[0],
+        times="\n".join(date_and_time(moment + later)[1] for later in range(600)),
+        address=address.partition("//")[2],
+        qr_svg=qr(address),
+    )
 
 
 @pages.get("/healthz")
