@@ -57,7 +57,7 @@ build/htmx: requirements/htmx.txt .venv/installed
 	@touch $@
 
 build/built: build/htmx $(wildcard static/*) translations/en/LC_MESSAGES/messages.po front/assets.py
-	@$(BIN)/python -m front.assets
+	@$(BIN)/python -c 'from front import assets; assets.build()'
 	@mkdir -p build/translations/en/LC_MESSAGES
 	@$(BIN)/pybabel --quiet compile --locale en --input-file translations/en/LC_MESSAGES/messages.po \
 		--output-file build/translations/en/LC_MESSAGES/messages.mo

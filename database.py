@@ -101,7 +101,7 @@ def connected() -> contextlib.AbstractContextManager[Any]:
 
 def rest() -> None:
     """Give this thread's connection back before something long that needs none, as argon2 is; the next query takes one again.
-    Does nothing within a transaction."""
+    Do nothing within a transaction. Requests connect without a context, which would not bear it."""
     if database.obj is not None and not database.is_closed() and not database.in_transaction():
         database.close()
 

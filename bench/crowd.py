@@ -127,7 +127,7 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
             if phone.asked >= began + settle:
                 outcome.latencies.append(time.perf_counter() - phone.asked)
             phone.asked, phone.answer, waiting = 0.0, b"", waiting - 1
-            if not head.startswith(b"HTTP/1.1 200") or b"every 1s" not in body:
+            if not head.startswith(b"HTTP/1.1 200") or b'class="live' not in body:
                 outcome.missed += 1
             else:
                 moment = time.perf_counter()

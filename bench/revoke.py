@@ -139,7 +139,7 @@ def _outlives(port: int, cookie: str, cause: Callable[[], object]) -> float:
     lease, ended, began = "", 0.0, time.monotonic()
     while time.monotonic() < began + 60:
         tick, given = _request(port, clock, f"{cookie}; {lease}" if lease else cookie)
-        if "every 1s" not in tick:
+        if 'class="live' not in tick:
             ended = time.monotonic()
             break
         lease = given.split(";")[0] if "lease=" in given else lease

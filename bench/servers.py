@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def hello():
     """The least that a WSGI server can be asked: a callable that answers with as many bytes as a tick."""
-    body = b"x" * 900
+    body = b"x" * 620
 
     def app(_environ, start_response):
         start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))])

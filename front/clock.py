@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
 )
+MIDDLE = 250, 750  # milliseconds of a second; a request that comes outside of them is told when to come again
 FRAGMENT = Path(__file__).parent.parent / "templates" / "certificate" / "_clock.html"
 
 
@@ -67,10 +69,8 @@ class Clock:
         self._signer = keys.signer("lease")
         self._turns = threading.BoundedSemaphore(TICKS)
         self._second: tuple[int, bytes] = (-1, b"")
-        head, _, rest = FRAGMENT.read_text("utf-8").strip().partition("{{ url }}")
-        middle, _, rest = rest.partition("{{ date }}")
-        between, _, tail = rest.partition("{{ time }}")
-        self._head, self._parts = head.encode(), (middle, between, tail)
+        self._pieces = re.split(r"{{ \w+ }}", FRAGMENT.read_text("utf-8").strip())
+        self._head = self._pieces[0].encode()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -93,7 +93,7 @@ class Clock:
                     return self._unavailable(start_response)
             except PeeweeException:  # Flask asks again, and has a page and a line in the log for what is wrong
                 return self.app(environ, start_response)
-        body = self.fragment(path, now)
+        body = self.fragment(now)
         start_response(
             "200 OK",
             [
@@ -153,22 +153,35 @@ class Clock:
         good = self._signer.verify_signature(f"{raw_session}\n{path}\n{until}", signature.encode("latin-1", "replace"))
         return left if good else 0
 
-    def fragment(self, path: str, now: float) -> bytes:
-        """The live fragment, the polled element itself. Its text ends in the time."""
+    def fragment(self, now: float) -> bytes:
+        """Return the live fragment. Its text ends in the time, and even and odd seconds differ by a class.
+
+        It says in how many milliseconds, counted from this request, the next one would fall into the middle of a second, unless
+        this one did: otherwise jitter would let the clock skip a second, or show one twice. See app.js.
+        """
         second = int(now)
         kept = self._second
         if kept[0] != second:
-            at = dt.datetime.fromtimestamp(second, JST)
-            middle, between, tail = self._parts
-            date = f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})"
-            kept = self._second = (second, f"{middle}{date}{between}{at:%H:%M:%S}{tail}".encode())
-        return self._head + path.encode() + kept[1]
+            _, before, between, last, tail = self._pieces
+            date, time_of_day = date_and_time(second)
+            text = f"{before}{' odd' if second % 2 else ''}{between}{date}{last}{time_of_day}{tail}"
+            kept = self._second = (second, text.encode())
+        late = int(now * 1000) % 1000
+        if MIDDLE[0] <= late < MIDDLE[1]:
+            return self._head + kept[1]
+        return self._head + b' data-next="%d"' % ((1500 - late) % 1000) + kept[1]
 
     def _unavailable(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response(
             "503 Service Unavailable", [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")]
         )
         return [b""]
+
+
+def date_and_time(second: int) -> tuple[str, str]:
+    """Return a moment, in seconds since 1970, as the clock shows it in Tokyo: 2026年11月23日(月) and 14:05:33."""
+    at = dt.datetime.fromtimestamp(second, JST)
+    return f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})", f"{at:%H:%M:%S}"
 
 
 def _day(milliseconds: int) -> int:

@@ -26,6 +26,7 @@ from tests.phone import Phone
 from tests.postgres import Cluster, free_port
 from tests.ready import browser
 from tests.sample import FLASK, NOW, ROOT, import_at_now, import_sample, logins_in
+from tests.webkit import browser as webkit_browser
 
 KEY = "9d3c1f0a7b5e4826c1d0f9e8b7a6954321fedcba0123456789abcdef01234567"
 INSURERS = {
@@ -56,11 +57,16 @@ def pytest_configure(config):
     )
 
 
-def left_out(item) -> str:
-    """Why a test does not run once more on PostgreSQL; empty where it does."""
+def left_out(item, database: str) -> str:
+    """Return why a test does not run on this database; an empty text if it does. On PostgreSQL runs what stores, and no more:
+    make test has run everything on SQLite before."""
+    if "webkit" in item.fixturenames and not webkit_browser():
+        return "need WebKit, which is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
+    if database == "sqlite":
+        return ""
     if "fresh" not in item.fixturenames:
         return "store nothing"
-    if "chromium" in item.fixturenames and not item.get_closest_marker("both"):
+    if {"chromium", "webkit"} & set(item.fixturenames) and not item.get_closest_marker("both"):
         return "look at pages, which the same tests without a browser get from PostgreSQL too"
     mark = item.get_closest_marker("sqlite")
     return mark.args[0] if mark else ""
@@ -68,25 +74,24 @@ def left_out(item) -> str:
 
 def starts_servers(item) -> bool:
     """Return whether a test is known to start servers, by its folder and its fixtures."""
-    return "faults" in item.path.parts or not {"chromium", "postbox", "site"}.isdisjoint(item.fixturenames)
+    return "faults" in item.path.parts or not {"chromium", "webkit", "postbox", "site"}.isdisjoint(item.fixturenames)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark what starts servers. On PostgreSQL keep what stores: make test has run everything on SQLite before."""
+    """Mark what starts servers, and leave out what does not run on this database."""
     for item in filter(starts_servers, items):
         item.add_marker("slow")
-    if config.getoption("database") == "sqlite":
-        return
-    reasons = [left_out(item) for item in items]
+    reasons = [left_out(item, config.getoption("database")) for item in items]
     config.hook.pytest_deselected(items=[item for item, reason in zip(items, reasons, strict=True) if reason])
     items[:] = [item for item, reason in zip(items, reasons, strict=True) if not reason]
     config.stash[LEFT_OUT] = Counter(filter(None, reasons))
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    where = " on PostgreSQL" if config.getoption("database") == "postgresql" else ""
     for reason, count in config.stash.get(LEFT_OUT, Counter()).items():
-        terminalreporter.write_line(f"{count} tests not run on PostgreSQL: they {reason}.")
+        terminalreporter.write_line(f"{count} tests not run{where}: they {reason}.")
     for report in terminalreporter.getreports("passed"):
         if report.when == "call" and "/faults/" in report.nodeid:  # what was lost
             terminalreporter.write(report.capstdout)

@@ -7,7 +7,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
-VOID = {"meta", "link", "input", "br", "hr", "img", "path", "circle", "rect", "source", "use"}
+VOID = {"meta", "link", "input", "br", "hr", "img", "path", "circle", "rect", "source", "use", "wbr"}
 
 
 class Page(HTMLParser):
@@ -75,6 +75,11 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return re.sub(r"\s+", " ", "".join(self.texts)).strip()
+
+    @property
+    def ticks(self) -> bool:
+        """Whether it is a live fragment: its text ends in the time."""
+        return re.search(r"\d\d:\d\d:\d\d$", self.text) is not None
 
     def form(self, *names: str) -> dict:
         """The form that has these fields."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import postgres
+from tests import postgres, webkit
 
 
 def browser() -> str | None:
@@ -36,8 +36,8 @@ class Program(NamedTuple):
     debian: tuple[str, ...]
     otherwise: tuple[str, ...] = ()
     """What installs it without apt-get and root."""
-    needed: bool = True
-    """False if the tests that need it say by themselves that they were left out."""
+    wanted: str = ""
+    """What becomes of the tests without it; if this is empty, they need it."""
 
 
 NEEDED = (
@@ -47,7 +47,10 @@ NEEDED = (
     Program("PostgreSQL", postgres.programs, ("postgresql",)),
     Program("nginx", proxy, ("nginx-light",)),
     Program("systemd", lambda: shutil.which("systemd-analyze"), ("systemd",)),
-    Program("faketime", lambda: shutil.which("faketime"), ("faketime",), needed=False),
+    Program("faketime", lambda: shutil.which("faketime"), ("faketime",), wanted="no test runs on other days"),
+    Program(
+        "WebKit", webkit.browser, ("webkit2gtk-driver", "xvfb", "xauth"), wanted="the tests in it are left out and counted"
+    ),
 )
 
 
@@ -65,8 +68,12 @@ def main() -> None:
         sys.stdout.flush()
         subprocess.run(step, stdout=subprocess.DEVNULL, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
     for program in missing:
-        if program.needed and not program.found():
-            names = ", ".join(program.debian)
+        if program.found():
+            continue
+        names = ", ".join(program.debian)
+        if program.wanted:
+            sys.stdout.write(f"{program.name} is not here (Debian's packages: {names}): {program.wanted}.\n")
+        else:
             sys.exit(
                 f"The tests need {program.name}, which could not be installed. Install it (Debian's packages: {names}), "
                 "then run make test again."

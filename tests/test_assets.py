@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 import pytest
@@ -28,3 +29,16 @@ def test_the_manifest_names_icons_that_are_served_for_a_year_and_begins_at_ones_
             assert "immutable" in answer.headers["Cache-Control"]
     with client.get("/login") as answer:
         assert f'rel="apple-touch-icon" href="/static/{assets.names()["icon-180.png"]}"' in answer.text
+
+
+def test_scripts_hold_no_syntax_that_older_phones_cannot_read():
+    for name in ("htmx.min.js", "app.js"):
+        script = (assets.BUILT / assets.names()[name]).read_text("utf-8")
+        assert not re.findall(r"\?\.(?!\d)|\?\?", script), name
+
+
+def test_another_htmx_is_not_taken_unseen():
+    with pytest.raises(ValueError, match="0 times"):
+        assets.older(b"p?.swapDelay")
+    with pytest.raises(ValueError, match="2 times"):
+        assets.older(b"p?.swapDelay p?.swapDelay")

@@ -63,8 +63,7 @@ def test_a_tick_shows_the_servers_time_last_and_nothing_else_like_it(clock):
     text = re.sub(r"<[^>]+>", "", body).strip()
     assert text.endswith("2026年11月23日(月)14:05:33") or re.search(r"2026年11月23日\(月\)\s*14:05:33$", text)
     assert len(re.findall(r"\d{1,2}:\d{2}", text)) == 1
-    assert 'hx-get="/certificates/cert1/clock/show1"' in body
-    assert "every 1s" in body
+    assert "hx-" not in body  # what polls stands still, outside
     assert [name for name, _ in answer["headers"]] == [
         "Content-Type",
         "Content-Length",
@@ -73,6 +72,28 @@ def test_a_tick_shows_the_servers_time_last_and_nothing_else_like_it(clock):
         "Content-Security-Policy",
         "Set-Cookie",
     ]
+
+
+@pytest.mark.parametrize(
+    ("late", "next_in"),
+    [(0.0, "500"), (0.1, "400"), (0.249, "251"), (0.25, ""), (0.5, ""), (0.749, ""), (0.75, "750"), (0.999, "501")],
+)
+def test_a_tick_near_the_turn_of_a_second_says_when_the_middle_of_one_comes(clock, time, late, next_in):
+    time.pass_(late + 0.0001)
+    body, _, _ = tick(clock)
+    assert re.findall(r'data-next="(\d+)"', body) == ([next_in] if next_in else [])
+    assert "14:05:33" in body
+    if next_in:
+        assert ((late * 1000 + int(next_in)) % 1000) == 500
+
+
+def test_even_and_odd_seconds_differ(clock, time):
+    time.pass_(0.5)
+    looks = []
+    for _ in range(4):
+        looks.append("odd" in tick(clock)[0])
+        time.pass_(1)
+    assert looks == [True, False, True, False]
 
 
 def test_a_young_lease_is_honoured_without_asking(clock, time):

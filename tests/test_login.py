@@ -636,8 +636,10 @@ def newest_challenge():
 
 def at_once(count: int, work) -> list:
     def one(number):
-        with models.database.connection_context():
-            return work(number)
+        try:
+            return work(number)  # connects by itself, as a request does
+        finally:
+            models.database.close()
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))

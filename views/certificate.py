@@ -47,8 +47,10 @@ def show(public_id: str) -> ResponseReturnValue:
             subscriber_name=_subscriber_name(member),
             insurer=insurer_of(current_app.config, member),
             imported_on=today(imported.at) if imported else None,
-            clock=Markup(clock.fragment(path, moment).decode()),  # noqa: S704 - made of our own address and the time
-            qr_svg=_qr(url_for("login.login", _external=True)),
+            clock_url=path,
+            clock=Markup(clock.fragment(moment).decode()),  # noqa: S704 - made of the time
+            staff_address=url_for("home.staff", _external=True).partition("//")[2],
+            qr_svg=qr(url_for("login.login", _external=True)),
         )
     )
     raw = cookie(request.environ, clock.session_cookie)
@@ -64,7 +66,8 @@ def _subscriber_name(member: Member) -> str | None:
     return Member.select(Member.name).where(*head).scalar()
 
 
-def _qr(address: str) -> Markup:
+def qr(address: str) -> Markup:
+    """Return a QR code of the address, as SVG."""
     return Markup(segno.make(address).svg_inline(scale=4, svgclass=None, lineclass=None))  # noqa: S704 - segno's own SVG
 
 
@@ -74,7 +77,7 @@ def clock(public_id: str, display_id: str) -> ResponseReturnValue:
     front, moment, path = services().clock, now(), request.path
     raw = cookie(request.environ, front.session_cookie)
     if front.live(public_id, display_id, raw, moment):
-        response = make_response(front.fragment(path, moment))
+        response = make_response(front.fragment(moment))
         response.headers.add("Set-Cookie", front.grant(raw, path, moment))
         return response
     again = None

@@ -9,8 +9,10 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from dates import today
+from front.clock import date_and_time
 from models import SUBSCRIBER, Audit, Member, database
 from settings import insurer_of
+from views.certificate import qr
 from views.services import now
 
 pages = Blueprint("home", __name__)
@@ -66,8 +68,15 @@ def help() -> ResponseReturnValue:
 
 @pages.get("/staff")
 def staff() -> ResponseReturnValue:
-    """For the desk: how to tell a live certificate from a picture."""
-    return render_template("home/staff.html")
+    """Show the desk how to tell a live certificate from a picture, by a sample that moves for ten minutes. It prints as one sheet."""
+    moment, address = int(now()), url_for("home.staff", _external=True)
+    return render_template(
+        "home/staff.html",
+        date=date_and_time(moment)[0],
+        times="\n".join(date_and_time(moment + later)[1] for later in range(600)),
+        address=address.partition("//")[2],
+        qr_svg=qr(address),
+    )
 
 
 @pages.get("/healthz")
