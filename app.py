@@ -10,13 +10,13 @@ from flask import Flask
 from flask_login import LoginManager
 
 import commands
-import database
 import front
 import models
 import settings
 import views
 from accounts.keys import Keys
 from accounts.mailer import Mailer
+from database import connect
 from front.program import Program
 from views.services import Services, services
 
@@ -40,7 +40,7 @@ def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -
         MAX_FORM_PARTS=50,
         LOGIN_DISABLED=False,  # flask-login would take it from the environment
     )
-    database.connect(app.config["DATABASE_URL"], serving=serving)
+    connect(app.config["DATABASE_URL"], serving=serving)
     keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
     login = LoginManager(app)
     login.session_protection = None  # "strong" logs a phone out when it changes its network

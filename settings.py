@@ -15,7 +15,8 @@ from flask import Flask
 from peewee import OperationalError
 from playhouse.migrations import Runner
 
-from models import Member, database
+from database import database
+from models import Member
 
 ROOT = Path(__file__).resolve().parent
 INSTANCE = ROOT / "instance"

@@ -42,7 +42,7 @@ class Outcome:
 
     phones: int
     seconds: float
-    latencies: array = field(default_factory=lambda: array("d"))
+    latencies: array[float] = field(default_factory=lambda: array("d"))
     missed: int = 0
     renewals: list[int] = field(default_factory=list)  # in each second
     cpu: float = 0.0

@@ -19,6 +19,7 @@ from bench.browser import Browser
 from bench.crowd import hold
 from bench.live import line, open_displays
 from bench.servers import environment, serving
+from database import database
 
 SECONDS = 20
 PHONES = 100
@@ -71,7 +72,7 @@ def costly_forms() -> None:
         hashed = keys.hash_temporary(["KAAAAAAAAAAAAA"])[0]
         models.Account.update(temporary_hash=hashed, login_id="K234567892").where(models.Account.member == 1).execute()
         born = models.Member.get_by_id(1).birth_date.isoformat()
-        models.database.close_all()
+        database.close_all()
         with serving("app:serve", **env) as (port, _):
             letters = [Browser(port, f"10.0.0.{number}") for number in range(64)]
             for browser in letters:
@@ -111,7 +112,7 @@ def wrong_passwords() -> None:
             with sending(port, "/login", guess):
                 time.sleep(3)
                 for number, browser in enumerate(waiting, 1):
-                    with models.database.connection_context():
+                    with database.connection_context():
                         challenge = models.Challenge.get(models.Challenge.account == number)
                     ask("code", browser, "/login/code", code=keys.code(challenge))
                     for _ in range(3):
@@ -119,7 +120,7 @@ def wrong_passwords() -> None:
                         ask("certificate", browser, f"/certificates/cert{number}")
                 for number in range(41, 61):
                     ask("login", Browser(port, f"10.3.{number}.1"), "/login", username=f"K{number:09}", password=PASSWORD)
-        models.database.close_all()
+        database.close_all()
     for kind, found in answers.items():
         answered = sum(status in (200, 303) for status, _ in found) / len(found)
         slowest = sorted(took for _, took in found)[int(len(found) * 0.99)]

@@ -19,6 +19,7 @@ from bench import roster_file
 from bench.crowd import hold
 from bench.live import line, open_displays
 from bench.servers import ROOT, environment, serving
+from database import database
 
 PHONES = 200
 SECONDS = 75
@@ -51,7 +52,7 @@ def main(rows: int = 1_000_000) -> None:
         for number in range(PHONES + 1, PHONES + SECONDS + 1):
             changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
             models.Account.update(**changes).where(models.Account.member == number).execute()
-        models.database.close_all()
+        database.close_all()
         source, letters = Path(folder, "roster.csv"), Path(folder, "letters.csv")
         roster_file.write(source, rows)
         answers: list[tuple[int, float]] = []

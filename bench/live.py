@@ -18,7 +18,6 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playhouse.migrations import Runner
 
-import database
 import dates
 import models
 from accounts import passwords
@@ -26,6 +25,7 @@ from accounts.keys import Keys
 from bench.browser import Browser
 from bench.crowd import Outcome, Phone, hold
 from bench.servers import ROOT, environment, serving, usage
+from database import connect, database
 
 CROWDS = tuple(int(n) for n in os.environ.get("CROWDS", "1000,4000,7000,10000,12000").split(","))
 SECONDS = int(os.environ.get("CROWD_SECONDS", "60"))
@@ -35,8 +35,8 @@ PICTURE = ROOT / "docs" / "latency.svg"
 
 def open_displays(env: dict[str, str], count: int) -> list[Phone]:
     """So many members, each logged in and showing their own certificate."""
-    database.connect(env["KAKUNIN_DATABASE_URL"])
-    Runner(models.database.obj, str(ROOT / "migrations")).up()
+    connect(env["KAKUNIN_DATABASE_URL"])
+    Runner(database.obj, str(ROOT / "migrations")).up()
     app = Flask(__name__)
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
@@ -54,13 +54,13 @@ def open_displays(env: dict[str, str], count: int) -> list[Phone]:
         "issued_on": today.replace(day=1, year=today.year - 1),
         "expires_on": today.replace(day=1, year=today.year + 1),
     }
-    with models.database.atomic():
+    with database.atomic():
         for n in range(1, count + 1):
             models.Member.insert(id=n, public_id=f"cert{n}", household=f"h{n}", number=str(n), **person).execute()
             models.Account.insert(member=n, login_id=f"id{n}").execute()
             models.Session.insert(id=f"session{n}", account=n, created_at=now, seen_at=now).execute()
             models.Display.insert(id=f"show{n}", session=f"session{n}", viewer=n, member=n, started_at=now).execute()
-    models.database.close_all()
+    database.close_all()
     return [Phone(f"/certificates/cert{n}/clock/show{n}", sign({"_user_id": f"session{n}"})) for n in range(1, count + 1)]
 
 
@@ -145,7 +145,7 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
                     raise RuntimeError(f"{path} answered {status}")
 
             step("/login", username=f"K{number:09}", password="correct horse battery 9")  # noqa: S106
-            with models.database.connection_context():
+            with database.connection_context():
                 challenge = models.Challenge.get(models.Challenge.account == number)
             step("/login/code", code=keys.code(challenge))
             step("/")
@@ -159,7 +159,7 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
                 list(pool.map(log_in, [port] * people, range(1, people + 1)))
             took = time.perf_counter() - began
             after, _ = usage(process)
-        models.database.close_all()
+        database.close_all()
     line("whole logins a second", f"{people / took:.0f}", f"{(after - before) / people * 1000:.0f} ms of a core each")
 
 

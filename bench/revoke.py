@@ -19,13 +19,13 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 
 import accounts
-import database
 import dates
 import models
 from accounts import passwords, sessions
 from accounts.keys import fold
 from bench.live import line
 from bench.servers import ROOT, environment, serving
+from database import connect, database
 
 PASSWORD, NEW = "correct horse battery 9", "four silent otters 31"
 CAUSES = ("loss", "paper", "withheld", "logout", "password", "reissue", "trust")
@@ -90,7 +90,7 @@ def main() -> None:
 
 def _log_in(env: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
     """Everybody registered, and logged in on two phones; returns their session cookies."""
-    database.connect(env["KAKUNIN_DATABASE_URL"])
+    connect(env["KAKUNIN_DATABASE_URL"])
     app, now = Flask(__name__), int(time.time())
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
@@ -107,7 +107,7 @@ def _log_in(env: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
         for phone, kept in ((cause, trust), (f"{cause}2", None)):
             models.Session.create(id=phone, account=account, trust=kept, created_at=now, seen_at=now)
             cookies[phone] = f"session={serializer.dumps({'_user_id': phone})}"
-    models.database.close_all()
+    database.close_all()
     return cookies
 
 

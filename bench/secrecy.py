@@ -15,6 +15,7 @@ from accounts import passwords
 from accounts.keys import login_ids
 from bench.live import line, open_displays
 from bench.servers import environment, serving
+from database import database
 
 TRIES = 300
 
@@ -47,7 +48,7 @@ def main() -> None:
         env = environment(Path(folder)) | {"KAKUNIN_PROXIES": "1"}
         open_displays(env, 2 * TRIES)
         hashed, known = passwords.hash_password("correct horse battery 9"), list(login_ids(2 * TRIES))
-        with models.database.atomic():
+        with database.atomic():
             for number, login_id in enumerate(known, 1):
                 changes = {"login_id": login_id, "email": f"p{number}@example.jp", "email_key": f"p{number}@example.jp"}
                 if number <= TRIES:  # half have a password of their own, half the letter's
@@ -55,7 +56,7 @@ def main() -> None:
                 else:
                     changes["temporary_hash"] = "0" * 64
                 models.Account.update(**changes).where(models.Account.member == number).execute()
-        models.database.close_all()
+        database.close_all()
         unknown = list(login_ids(2 * TRIES))
         with serving("app:serve", **env) as (port, _):
             kinds: dict[str, list[float]] = {}

@@ -19,22 +19,22 @@ from playhouse.migrations import Runner
 
 import accounts
 import dates
-import models
 import settings
 from accounts.keys import Keys
 from commands.operations import backup, stats
 from commands.people import audit, members
 from commands.server import demo, serve
 from commands.terminal import Failed, keys, moment, store
-from database import Busy, exclusive_lock, is_sqlite
+from database import Busy, database, exclusive_lock, is_sqlite
 from dates import ERA_CODES
 from imports.apply import apply
 from imports.letters import Letters
 from imports.plan import Plan, make_plan
 from imports.workspace import workspace
-from roster import Roster, Unreadable
+from roster import Roster
 from roster.columns import TITLES
 from roster.findings import Findings
+from roster.reading import Unreadable
 
 UPGRADE_WAITS = 60
 """Seconds that an upgrade waits for an import, and for whoever else uses what it changes."""
@@ -58,9 +58,9 @@ db.add_command(backup)
 def upgrade() -> None:
     """Create or upgrade the schema; safe to repeat, and while the server runs."""
     if is_sqlite():
-        Path(models.database.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with models.database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
+        with database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
             done = _apply_migrations()
     except Busy as busy:
         raise Failed(str(busy)) from busy
@@ -73,10 +73,10 @@ def _apply_migrations() -> list[str]:
     On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever comes later waits behind
     it: live clocks would stop. So it waits for half a second, lets the others through, and tries again.
     """
-    runner = Runner(models.database.obj, str(settings.MIGRATIONS))
+    runner = Runner(database.obj, str(settings.MIGRATIONS))
     before, until = runner.applied(), time.monotonic() + UPGRADE_WAITS
     if not is_sqlite():
-        models.database.execute_sql("SET lock_timeout = '500ms'")
+        database.execute_sql("SET lock_timeout = '500ms'")
     while True:
         try:
             runner.up()

@@ -22,7 +22,7 @@ import dates
 import models
 import settings
 from commands.terminal import Failed, moment, store
-from database import is_sqlite
+from database import database, is_sqlite
 from models import Audit, Counter, Display, Mail, Member, RosterImport, Session
 
 HOUR, DAY = 3600, 86400
@@ -118,7 +118,7 @@ def copy_database(file: Path) -> int:
     part = file.with_name(file.name + ".part")
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)  # an empty file is filled, and keeps its mode
     try:
-        models.database.execute_sql("VACUUM INTO ?", (str(part),))
+        database.execute_sql("VACUUM INTO ?", (str(part),))
         os.fsync(handle)
         with contextlib.closing(sqlite3.connect(f"{part.absolute().as_uri()}?immutable=1", uri=True)) as copy:
             if (fault := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":

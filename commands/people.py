@@ -13,13 +13,12 @@ import peewee
 from flask.cli import AppGroup
 
 import accounts
-import database
 import dates
 import models
 from accounts import sessions
 from accounts.keys import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
-from database import exclusive_lock
+from database import exclusive_lock, transaction
 from imports.letters import CELL_END, Letters
 from models import Account, Audit, Display, Member, Session, Trust
 from roster.findings import plain_cell
@@ -99,7 +98,7 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         changes |= {"registered_at": None} | ({} if keep_email else {"email": None, "email_key": None})
         try:
             letters.write([CELL_END.join(cells).encode()])
-            with database.transaction():
+            with transaction():
                 sessions.end_everything(account, now)
                 accounts.drop_mails(Account.member == account.member_id, address_too=not keep_email)
                 Account.update(**changes).where(Account.member == account.member_id).execute()
@@ -128,7 +127,7 @@ def withhold(login_id: str) -> None:
     """Protect a person at once: their account, address, sessions and trusts are deleted, nobody sees them."""
     with store(), exclusive_lock(seconds=60):
         account = _account(login_id)
-        with database.transaction():
+        with transaction():
             Member.update(withheld=True).where(Member.id == account.member_id).execute()
             accounts.withhold([account.member_id])
             Audit.note(moment(), "member.withheld", None, account.member_id, "command")
@@ -142,7 +141,7 @@ def purge(left_before: dt.date) -> None:
     now = moment()
     if left_before > dates.today(now):
         raise click.BadParameter("今日より後の日は指定できません。", param_hint="--left-before")
-    with store(), exclusive_lock(seconds=60), database.transaction():
+    with store(), exclusive_lock(seconds=60), transaction():
         gone = Member.delete().where(Member.lost_on < left_before).execute()
         Audit.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
     click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")

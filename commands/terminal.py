@@ -13,10 +13,9 @@ import click
 import peewee
 from flask import current_app
 
-import models
 import settings
 from accounts.keys import Keys
-from database import Busy
+from database import Busy, database
 from dates import BadDate, parse_date
 from imports.letters import CannotWrite
 from models import Member
@@ -29,7 +28,7 @@ class Failed(click.ClickException):
         click.echo(self.message, err=True)
 
 
-class Day(click.ParamType):
+class Day(click.ParamType[dt.date]):
     """A day in any form of the roster."""
 
     name = "date"
@@ -59,8 +58,8 @@ def keys() -> Keys:
 def store() -> Iterator[None]:
     """The database, with its troubles told in a sentence."""
     try:
-        with models.database.connection_context():
-            if not Member.table_exists():
+        with database.connection_context():
+            if not database.table_exists(Member):
                 raise Failed("データベースがまだありません。先に flask db upgrade を実行してください。")
             yield
     except (Busy, CannotWrite) as refused:

@@ -14,7 +14,7 @@ from typing import Any
 from peewee import SqliteDatabase
 
 import models
-from database import is_sqlite
+from database import database, is_sqlite
 
 
 class Workspace(sqlite3.Connection):
@@ -34,7 +34,7 @@ def workspace() -> Iterator[Workspace]:
     options: dict[str, Any] = {"isolation_level": None, "timeout": 15, "check_same_thread": False, "factory": Workspace}
     with contextlib.ExitStack() as ended:
         with place as folder:
-            path = models.database.database if is_sqlite() else _empty_copy(f"{folder}/copy")
+            path = database.database if is_sqlite() else _empty_copy(f"{folder}/copy")
             work, aside = (ended.enter_context(contextlib.closing(sqlite3.connect(path, **options))) for _ in range(2))
             work.aside = aside
             for connection in (work, aside):
@@ -114,7 +114,7 @@ def _copy_stored(work: Workspace) -> None:
 
 
 def _connection() -> Any:
-    return models.database.connection()
+    return database.connection()
 
 
 def _execute_on_server(work: Workspace, added: Added, statements: Statements, last: Callable[[], None]) -> None:
@@ -130,7 +130,7 @@ def _execute_on_server(work: Workspace, added: Added, statements: Statements, la
                 csv.writer(text).writerows(part)
                 copy.write(text.getvalue())
 
-    with models.database.atomic():
+    with database.atomic():
         for table, columns, query in added:
             send(table, columns, query)
         for name in ("changing", "ending"):

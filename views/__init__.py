@@ -11,8 +11,9 @@ from flask import Flask, Response, current_app, redirect, request, session, url_
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 
+from database import database
 from front import assets
-from models import SEEN_EVERY, Account, Member, Session, database
+from models import SEEN_EVERY, Account, Member, Session
 from views import account, certificate, code, errors, home, language, login, password, welcome
 from views.forms import check_origin, own_insurer
 from views.services import htmx, now
@@ -82,7 +83,7 @@ def load_session(session_id: str) -> Session | None:
         return None
     if request.endpoint not in POLLS and found.seen_at + SEEN_EVERY <= now():
         Session.update(seen_at=int(now())).where(Session.id == session_id).execute()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def never_stored(response: Response) -> Response:

@@ -8,9 +8,10 @@ from flask import Blueprint, Response, abort, current_app, redirect, render_temp
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from database import database
 from dates import today
 from front.clock import date_and_time
-from models import SUBSCRIBER, Audit, Member, database
+from models import SUBSCRIBER, Audit, Member
 from settings import insurer_of
 from views.certificate import qr
 from views.services import now
