@@ -113,7 +113,7 @@ class Member(Table):
     """A person of the roster (加入者) with what their certificate states.
 
     The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`; where the roster has a
-    `person_id`, that is the key. `public_id` names the certificate in addresses, by at least 76 random bits.
+    `person_id`, that is the key. `public_id` names the certificate in addresses, by 96 random bits.
     """
 
     public_id = CharField(unique=True, max_length=24)
