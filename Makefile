@@ -5,10 +5,10 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 export HOST PORT
 
-.PHONY: help install demo serve test check bench
+.PHONY: help install demo serve test check bench lock
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | tr -s '$$' | expand -t 18
 
 install: .venv/installed build/built ## build .venv from pinned requirements, fetch htmx, compile the English sentences
 
@@ -18,10 +18,11 @@ demo: install ## serve a fictional roster on $$HOST:$$PORT; HOST=0.0.0.0 opens i
 serve: install ## the production server, configured by the environment alone
 	@$(BIN)/flask serve
 
-test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores
+test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores; then on other days
 	@$(BIN)/python -m tests.ready
 	@$(BIN)/pytest
 	@$(BIN)/pytest --database postgresql
+	@$(BIN)/python -m tests.days
 
 check: install .venv/tested ## format, lint, types, then the tests
 	@$(BIN)/ruff format --check .
@@ -31,6 +32,14 @@ check: install .venv/tested ## format, lint, types, then the tests
 
 bench: install .venv/tested ## the figures of the live clock and of the import
 	@$(BIN)/python -m bench
+
+UV := .venv/uv/bin/uv
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header
+
+lock: ## pin what pyproject.toml names, with hashes; `make lock UP=--upgrade` takes newer releases
+	@test -x $(UV) || (python3 -m venv .venv/uv && .venv/uv/bin/pip install --quiet --disable-pip-version-check uv)
+	@$(COMPILE) $(UP) pyproject.toml --output-file requirements/run.txt
+	@$(COMPILE) $(UP) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 
 .venv/installed: requirements/run.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kakunin needs Python 3.11 or newer.")'
@@ -47,8 +56,8 @@ build/htmx: requirements/htmx.txt .venv/installed
 	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d build -r $<
 	@touch $@
 
-build/built: build/htmx $(wildcard static/*) translations/en/LC_MESSAGES/messages.po assets.py
-	@$(BIN)/python -m assets
+build/built: build/htmx $(wildcard static/*) translations/en/LC_MESSAGES/messages.po front/assets.py
+	@$(BIN)/python -m front.assets
 	@mkdir -p build/translations/en/LC_MESSAGES
 	@$(BIN)/pybabel --quiet compile --locale en --input-file translations/en/LC_MESSAGES/messages.po \
 		--output-file build/translations/en/LC_MESSAGES/messages.mo

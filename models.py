@@ -6,10 +6,8 @@ knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice 
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-from collections.abc import Iterator
-from pathlib import Path
+import hashlib
 from typing import Any
 
 from peewee import (
@@ -17,19 +15,18 @@ from peewee import (
     BooleanField,
     Case,
     CharField,
-    DatabaseProxy,
     DateField,
     ForeignKeyField,
     IntegerField,
     Model,
     SmallIntegerField,
     TextField,
+    fn,
 )
-from playhouse import db_url
 
-JST = dt.timezone(dt.timedelta(hours=9), "JST")  # no daylight saving time since 1951
+from database import database, ticks
+from dates import birthday, today
 
-MALE, FEMALE, OVERLEAF = 1, 2, 3  # 男, 女, 裏面参照
 SUBSCRIBER, DEPENDENT = 1, 2  # 本人, 家族
 NONE, WEB, PAPER = "none", "web", "paper"  # how the certificate is delivered; NONE is a マイナ保険証 user
 
@@ -42,63 +39,9 @@ AHEAD = 60
 SEEN_EVERY = 30
 """Seconds between two notes of a session's last page view, so that not every page writes."""
 
-database: Any = DatabaseProxy()
 
-
-def today(now: float) -> dt.date:
-    """The insurer's day at the moment `now` (seconds since 1970)."""
-    return dt.datetime.fromtimestamp(now, JST).date()
-
-
-def connect(url: str) -> None:
-    """Bind the tables to the database at `url` (sqlite:/// or postgresql://), pooled.
-
-    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock; each commit is on disk when
-    it returns; and the file is its owner's alone, since it holds password hashes.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite":
-        file = Path(rest[1:])
-        if file.parent.is_dir() and not file.exists():
-            file.touch(mode=0o600)
-        options: dict[str, Any] = {
-            "timeout": 15,
-            "max_connections": 0,
-            "check_same_thread": False,  # a connection goes from thread to thread, one at a time
-            "pragmas": {
-                "page_size": 16384,  # of a new file: a million people are written in a quarter of the calls
-                "journal_mode": "wal",
-                "synchronous": "full",
-                "foreign_keys": 1,
-                "busy_timeout": 15000,
-            },
-        }
-    else:
-        scheme = "postgresql"
-        options = {"max_connections": 40, "timeout": 15, "unquote_password": True, "unquote_user": True}
-        options |= {"connect_timeout": 5}
-    if database.obj is not None:
-        database.close_all()
-    database.initialize(db_url.connect(f"{scheme}+pool://{rest}", **options))
-
-
-@contextlib.contextmanager
-def transaction() -> Iterator[None]:
-    """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
-    at_once = "sqlite" in type(database.obj).__name__.lower() and not database.in_transaction()
-    with (
-        database.connection_context() if database.is_closed() else contextlib.nullcontext(),
-        database.atomic("IMMEDIATE") if at_once else database.atomic(),
-    ):
-        yield
-
-
-def birthday(born: dt.date, age: int) -> dt.date:
-    """The day on which a person reaches `age` in years; born on 29 February, that is 1 March of a common year (民法143条)."""
-    try:
-        return born.replace(year=born.year + age)
-    except ValueError:
-        return dt.date(born.year + age, 3, 1)
+class Stale(Exception):
+    """The password that was proven is no longer the account's."""
 
 
 class Table(Model):
@@ -222,6 +165,18 @@ class Account(Table):
     email_key = CharField(null=True, unique=True)  # the address folded for comparison: it belongs to nobody else
     registered_at = BigIntegerField(null=True)
 
+    @property
+    def mark(self) -> str:
+        """What somebody proved who gave the present password; it changes with the password and with the address."""
+        return hashlib.sha256(f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()).hexdigest()[:24]
+
+    def hold(self) -> None:
+        """Lock the row until the transaction ends. Raise Stale if its password or address has changed since it was read."""
+        rows = Account.select().where(Account.member == self.member_id)
+        now = (rows.for_update() if database.for_update else rows).first()
+        if now is None or now.mark != self.mark:
+            raise Stale
+
 
 class Trust(Table):
     """A phone that passed the one-time code and needs none for a while. `id` is the hash of what its cookie holds."""
@@ -273,7 +228,7 @@ class Challenge(Table):
     account_id: Any
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="challenges", on_delete="CASCADE")
-    purpose = CharField(max_length=8)  # login, register, email
+    purpose = CharField(max_length=8)  # login, register, email; empty once the code was entered
     email = CharField(null=True)  # the new address, where the purpose is one
     password_hash = CharField(null=True)  # the new password, on first use
     decoy = BooleanField(default=False)  # the address is somebody else's: no code will ever fit
@@ -291,13 +246,18 @@ class Mail(Table):
     account = ForeignKeyField(Account, null=True, on_delete="CASCADE")
     challenge = ForeignKeyField(Challenge, null=True, backref="mails", on_delete="CASCADE")
     address = CharField(default="")
-    state = CharField(max_length=8, default="waiting")  # waiting, sending, sent, failed
+    state = CharField(max_length=8, default="waiting")  # waiting, sent, failed
     attempts = SmallIntegerField(default=0)
     created_at = BigIntegerField()
     due_at = BigIntegerField()
 
     class Meta:
         indexes = ((("state", "due_at"), False),)
+
+    @classmethod
+    def queue(cls, kind: str, account: Account | None, address: str, now: float) -> Mail:
+        """Have a mail sent, off the request's path."""
+        return cls.create(kind=kind, account=account, address=address, created_at=int(now), due_at=int(now))
 
 
 class Display(Table):
@@ -311,12 +271,32 @@ class Display(Table):
 
 
 class Counter(Table):
-    """Tries counted against one limit. `id` is a keyed hash, so that no address or login stands here."""
+    """Tries counted against one limit. `id` is a keyed hash, so that no address or login stands here.
+
+    Rows named `mail.…` count the threads of a process that send mail, so that `flask stats` sees them from outside."""
 
     id = CharField(primary_key=True, max_length=64)
     count = IntegerField()
     since = BigIntegerField()
     until = BigIntegerField(default=0)  # refused before this moment
+
+    BEAT = 60
+    """Seconds between two notes of how many mail threads a process has."""
+
+    @classmethod
+    def beat(cls, process: str, threads: int, now: float) -> None:
+        """Note how many mail threads this process has, under a name of its own."""
+        row = {"id": f"mail.{process}", "count": threads, "since": int(now)}
+        cls.insert(row).on_conflict(conflict_target=[cls.id], update={cls.count: threads, cls.since: int(now)}).execute()
+
+    @classmethod
+    def mail_threads(cls, now: float) -> int:
+        """Return how many all processes had that noted theirs in the last three beats."""
+        lately = (
+            cls.id.between("mail.", "mail.g"),
+            cls.since > int(now) - 3 * cls.BEAT,
+        )  # by the index of ids; they end in hex
+        return cls.select(fn.coalesce(fn.sum(cls.count), 0)).where(*lately).scalar()
 
 
 class Audit(Table):
@@ -327,6 +307,11 @@ class Audit(Table):
     actor = IntegerField(null=True)  # the member logged in; null where the clerk or nobody known acted
     member = IntegerField(null=True)
     detail = CharField(default="")
+
+    @classmethod
+    def note(cls, now: float, action: str, actor: int | None, member: int | None = None, detail: str = "") -> None:
+        """Write one line of the trail."""
+        cls.create(at=int(now), action=action, actor=actor, member=member or actor, detail=detail)
 
 
 class RosterImport(Table):
@@ -380,10 +365,10 @@ def live_display(display_id: str, session_id: str, public_id: str, now: float, g
     One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is valid today, and its viewer
     may show it. Its SQL is put together once: a thousand renewals a second would spend most of their time on that.
     """
-    kind = type(database.obj)
+    kind = type(ticks.obj)
     if kind not in _live_sql:
         _live_sql[kind] = _LIVE.where(Display.id == "", Display.session == "", Member.public_id == "").sql()[0]
-    row = database.execute_sql(_live_sql[kind], (display_id, session_id, public_id)).fetchone()
+    row = ticks.execute_sql(_live_sql[kind], (display_id, session_id, public_id)).fetchone()
     if row is None:
         return False
     values = [column.python_value(value) for column, value in zip(_LIVE_COLUMNS, row, strict=True)]

@@ -31,6 +31,7 @@ class Phone:
     lease: str = ""
     link: Any = None
     asked: float = 0.0
+    lived: float = 0.0  # when the last live fragment came
     request: bytes = b""
     answer: bytes = b""
 
@@ -45,6 +46,7 @@ class Outcome:
     missed: int = 0
     renewals: list[int] = field(default_factory=list)  # in each second
     cpu: float = 0.0
+    longest_gap: float = 0.0  # seconds that one phone had no live fragment
 
     @property
     def renewed(self) -> int:
@@ -127,6 +129,10 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
             phone.asked, phone.answer, waiting = 0.0, b"", waiting - 1
             if not head.startswith(b"HTTP/1.1 200") or b"every 1s" not in body:
                 outcome.missed += 1
+            else:
+                moment = time.perf_counter()
+                outcome.longest_gap = max(outcome.longest_gap, moment - (phone.lived or began))
+                phone.lived = moment
             lease = head.partition(b"lease=")[2].split(b";", 1)[0].decode()
             if lease:
                 phone.lease = lease
@@ -137,8 +143,9 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
     outcome.missed += waiting
     gc.enable()
     for phone in phones:
+        outcome.longest_gap = max(outcome.longest_gap, end - (phone.lived or began))
         phone.link.close()
-        phone.link, phone.asked, phone.answer = None, 0.0, b""
+        phone.link, phone.asked, phone.lived, phone.answer = None, 0.0, 0.0, b""
     return outcome
 
 

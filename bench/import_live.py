@@ -13,8 +13,8 @@ import time
 import urllib.parse
 from pathlib import Path
 
-import accounts
 import models
+from accounts import passwords
 from bench import roster_file
 from bench.crowd import hold
 from bench.live import line, open_displays
@@ -47,7 +47,7 @@ def main(rows: int = 1_000_000) -> None:
     with tempfile.TemporaryDirectory(prefix="kakunin-bench-") as folder:
         env = environment(Path(folder)) | {"KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox", "KAKUNIN_PROXIES": "1"}
         phones = open_displays(env, PHONES + SECONDS)
-        hashed = accounts.hash_password(PASSWORD)
+        hashed = passwords.hash_password(PASSWORD)
         for number in range(PHONES + 1, PHONES + SECONDS + 1):
             changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
             models.Account.update(**changes).where(models.Account.member == number).execute()

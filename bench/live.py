@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import shutil
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,11 +18,14 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playhouse.migrations import Runner
 
-import accounts
+import database
+import dates
 import models
+from accounts import passwords
+from accounts.keys import Keys
+from bench.browser import Browser
 from bench.crowd import Outcome, Phone, hold
 from bench.servers import ROOT, environment, serving, usage
-from codes import Keys
 
 CROWDS = tuple(int(n) for n in os.environ.get("CROWDS", "1000,4000,7000,10000,12000").split(","))
 SECONDS = int(os.environ.get("CROWD_SECONDS", "60"))
@@ -34,14 +35,14 @@ PICTURE = ROOT / "docs" / "latency.svg"
 
 def open_displays(env: dict[str, str], count: int) -> list[Phone]:
     """So many members, each logged in and showing their own certificate."""
-    models.connect(env["KAKUNIN_DATABASE_URL"])
+    database.connect(env["KAKUNIN_DATABASE_URL"])
     Runner(models.database.obj, str(ROOT / "migrations")).up()
     app = Flask(__name__)
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
     assert serializer is not None
     sign = serializer.dumps
-    now, today = int(time.time()), models.today(time.time())
+    now, today = int(time.time()), dates.today(time.time())
     person = {
         "insurer_number": "06139463",
         "name": "見本 花子",
@@ -130,26 +131,18 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder)) | {"KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox", "KAKUNIN_PROXIES": "1"}
         open_displays(env, people)
-        hashed, keys = accounts.hash_password("correct horse battery 9"), Keys(env["KAKUNIN_SECRET_KEY"])
+        hashed, keys = passwords.hash_password("correct horse battery 9"), Keys(env["KAKUNIN_SECRET_KEY"])
         for number in range(1, people + 1):
             changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
             models.Account.update(**changes).where(models.Account.member == number).execute()
 
         def log_in(port: int, number: int) -> None:
-            link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            headers = {"Sec-Fetch-Site": "same-origin", "X-Forwarded-For": f"10.{number >> 8}.{number & 255}.1"}
+            browser = Browser(port, f"10.{number >> 8}.{number & 255}.1")
 
-            def step(path: str, **fields: str) -> http.client.HTTPResponse:
-                kind = {"Content-Type": "application/x-www-form-urlencoded"}
-                body = urllib.parse.urlencode(fields) if fields else None
-                link.request("POST" if fields else "GET", path, body, headers | kind)
-                answer = link.getresponse()
-                answer.read()
-                if answer.status not in (200, 303):
-                    raise RuntimeError(f"{path} answered {answer.status}")
-                if cookie := answer.headers.get("Set-Cookie"):
-                    headers["Cookie"] = cookie.split(";")[0]
-                return answer
+            def step(path: str, **fields: str) -> None:
+                status, _ = browser.ask(path, **fields)
+                if status not in (200, 303):
+                    raise RuntimeError(f"{path} answered {status}")
 
             step("/login", username=f"K{number:09}", password="correct horse battery 9")  # noqa: S106
             with models.database.connection_context():
@@ -157,7 +150,7 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
             step("/login/code", code=keys.code(challenge))
             step("/")
             step(f"/certificates/cert{number}")
-            link.close()
+            browser.link.close()
 
         with serving("app:serve", **env) as (port, process):
             before, _ = usage(process)

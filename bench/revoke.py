@@ -19,10 +19,13 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 
 import accounts
+import database
+import dates
 import models
+from accounts import passwords, sessions
+from accounts.keys import fold
 from bench.live import line
 from bench.servers import ROOT, environment, serving
-from codes import fold
 
 PASSWORD, NEW = "correct horse battery 9", "four silent otters 31"
 CAUSES = ("loss", "paper", "withheld", "logout", "password", "reissue", "trust")
@@ -31,7 +34,7 @@ HEADER = "保険者番号,記号,番号,枝番,氏名,生年月日,性別,本人
 
 def roster(path: Path, **changed: tuple[str, str]) -> None:
     """One household of one for each cause; `changed` names a cause and its 資格喪失年月日 and 交付方法."""
-    today = models.today(time.time())
+    today = dates.today(time.time())
     since, until = today.replace(day=1, year=today.year - 1), today.replace(day=1, year=today.year + 1)
     rows = []
     for number, cause in enumerate(CAUSES, 1):
@@ -71,7 +74,7 @@ def main() -> None:
                 other = cookies[f"{cause}2"]  # the same person on another phone
                 return lambda: _request(port, path, other, {k.replace("_", "-"): v for k, v in fields.items()})
 
-            today = models.today(time.time()).isoformat()
+            today = dates.today(time.time()).isoformat()
             how = {
                 "loss": change("loss", today, "WEB"),
                 "paper": change("paper", "", "紙"),
@@ -79,7 +82,7 @@ def main() -> None:
                 "logout": post("logout", "/account/sessions/end"),
                 "password": post("password", "/account/password", password=PASSWORD, new_password=NEW),
                 "reissue": lambda: flask("members", "reissue", ids["reissue"], "--credentials", str(folder / "again.csv")),
-                "trust": post("trust", "/account/trusts/remove", trust=accounts._trust_id("secret-of-trust")),
+                "trust": post("trust", "/account/trusts/remove", trust=sessions.trust_id("secret-of-trust")),
             }
             for cause in CAUSES:
                 line(cause, f"{_outlives(port, cookies[cause], how[cause]):.1f} s")
@@ -87,19 +90,19 @@ def main() -> None:
 
 def _log_in(env: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
     """Everybody registered, and logged in on two phones; returns their session cookies."""
-    models.connect(env["KAKUNIN_DATABASE_URL"])
+    database.connect(env["KAKUNIN_DATABASE_URL"])
     app, now = Flask(__name__), int(time.time())
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
     assert serializer is not None
-    hashed, cookies = accounts.hash_password(PASSWORD), {}
+    hashed, cookies = passwords.hash_password(PASSWORD), {}
     for cause, login_id in ids.items():
         account = accounts.find(login_id)
         assert account is not None
         email = f"{cause}@example.jp"
         changes = {"password_hash": hashed, "temporary_hash": None, "email": email, "email_key": email}
         models.Account.update(**changes).where(models.Account.member == account.member_id).execute()
-        trust = accounts._trust_id(f"secret-of-{cause}")
+        trust = sessions.trust_id(f"secret-of-{cause}")
         models.Trust.create(id=trust, account=account, created_at=now, expires_at=now + 86400)
         for phone, kept in ((cause, trust), (f"{cause}2", None)):
             models.Session.create(id=phone, account=account, trust=kept, created_at=now, seen_at=now)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from eras import in_words
+from dates import in_words
 from roster.columns import TITLES
 
 SURNAMES = [

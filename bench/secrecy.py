@@ -10,11 +10,11 @@ import time
 import urllib.parse
 from pathlib import Path
 
-import accounts
 import models
+from accounts import passwords
+from accounts.keys import login_ids
 from bench.live import line, open_displays
 from bench.servers import environment, serving
-from codes import login_ids
 
 TRIES = 300
 
@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder)) | {"KAKUNIN_PROXIES": "1"}
         open_displays(env, 2 * TRIES)
-        hashed, known = accounts.hash_password("correct horse battery 9"), list(login_ids(2 * TRIES))
+        hashed, known = passwords.hash_password("correct horse battery 9"), list(login_ids(2 * TRIES))
         with models.database.atomic():
             for number, login_id in enumerate(known, 1):
                 changes = {"login_id": login_id, "email": f"p{number}@example.jp", "email_key": f"p{number}@example.jp"}

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import database
+import dates
 from tests.postgres import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +41,7 @@ def plain():
 
     app = Flask(__name__)
     app.config.update(SECRET_KEY=os.environ["KAKUNIN_SECRET_KEY"], SESSION_COOKIE_NAME="session")
-    models.connect(os.environ["KAKUNIN_DATABASE_URL"])
+    database.connect(os.environ["KAKUNIN_DATABASE_URL"])
     login = LoginManager(app)
 
     @login.user_loader
@@ -51,7 +53,7 @@ def plain():
     @login_required
     def clock(public_id, display_id):
         member = models.Member.get(models.Member.public_id == public_id)
-        now = dt.datetime.now(models.JST)
+        now = dt.datetime.now(dates.JST)
         return render_template_string(
             '<div id="clock" hx-get="/certificates/{{ m.public_id }}/clock/x" hx-trigger="every 1s">{{ now }}</div>',
             m=member,

@@ -18,17 +18,18 @@ from flask.cli import AppGroup
 from playhouse.migrations import Runner
 
 import accounts
+import dates
 import models
 import settings
-from codes import Keys
+from accounts.keys import Keys
 from commands.operations import backup, stats
 from commands.people import audit, members
 from commands.server import demo, serve
 from commands.terminal import Failed, keys, moment, store
-from eras import ERA_CODES
+from database import Busy, exclusive_lock, is_sqlite
+from dates import ERA_CODES
 from imports.apply import apply
 from imports.letters import Letters
-from imports.lock import Busy, exclusive_lock, is_sqlite
 from imports.plan import Plan, make_plan
 from imports.workspace import workspace
 from roster import Roster, Unreadable
@@ -155,7 +156,7 @@ def _run(
 ) -> None:
     """Check, and where `secret` is given apply. The last line of stdout has the counts; exit status 1 with errors."""
     now = moment()
-    today = models.today(now)
+    today = dates.today(now)
     era_codes = choices.pop("era_codes")
     plan = None
     with store(), Findings(report) as findings, workspace() as work:
@@ -248,7 +249,7 @@ mail = AppGroup("mail", help="The mail settings.")
 @click.argument("address")
 def test(address: str) -> None:
     """Send one mail to ADDRESS."""
-    import mailer
+    from accounts import mailer
 
     to = accounts.clean_email(address)
     if to is None:

@@ -18,11 +18,12 @@ from flask import current_app
 from flask.cli import with_appcontext
 from peewee import fn
 
+import dates
 import models
 import settings
 from commands.terminal import Failed, moment, store
-from imports.lock import is_sqlite
-from models import Audit, Display, Mail, Member, RosterImport, Session
+from database import is_sqlite
+from models import Audit, Counter, Display, Mail, Member, RosterImport, Session
 
 HOUR, DAY = 3600, 86400
 
@@ -49,7 +50,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     runs began with a login in the last 12 hours.
     """
     second = int(now)
-    age, day = RosterImport.age(now), models.today(now)
+    age, day = RosterImport.age(now), dates.today(now)
     logins = Audit.select().where(Audit.action == "login")
     codes = Mail.select().where(Mail.kind == "code")
     waiting = Mail.select(fn.count(Mail.id), fn.min(Mail.created_at)).where(Mail.state == "waiting").tuples()[0]
@@ -60,7 +61,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     counted: Any = Member.select(Member.delivery, fn.count(Member.id)).where(covered).group_by(Member.delivery)
     members = dict(counted.tuples())
     return {
-        "at": dt.datetime.fromtimestamp(second, models.JST).isoformat(),
+        "at": dt.datetime.fromtimestamp(second, dates.JST).isoformat(),
         "logins_last_hour": logins.where(Audit.at > second - HOUR).count(),
         "logins_last_day": logins.where(Audit.at > second - DAY).count(),
         **{
@@ -70,6 +71,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
         },
         "mails_waiting": waiting[0],
         "oldest_mail_seconds": second - waiting[1] if waiting[0] else 0,
+        "mail_threads": Counter.mail_threads(now),
         "displays_live": shown.count(),
         "sessions": Session.select().where(running).count(),
         **{f"members_{kind}": members.get(kind, 0) for kind in (models.WEB, models.PAPER, models.NONE)},
@@ -85,8 +87,11 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
     if not is_sqlite():
-        command = f'pg_dump --format=custom --file={shlex.quote(str(file))} "$KAKUNIN_DATABASE_URL"'
-        raise Failed(f"PostgreSQL is backed up by its own program: {command}")
+        command = f"PGSERVICE=kakunin pg_dump --format=custom --file={shlex.quote(str(file))}"
+        raise Failed(
+            f"PostgreSQL is backed up by its own program: {command}\n"
+            "docs/operations.md says what the service file holds. A password on the command line would be seen in ps."
+        )
     with store():
         try:
             size = copy_database(file)

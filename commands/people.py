@@ -13,12 +13,15 @@ import peewee
 from flask.cli import AppGroup
 
 import accounts
+import database
+import dates
 import models
-from codes import grouped, temporary_passwords
+from accounts import sessions
+from accounts.keys import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
+from database import exclusive_lock
 from imports.letters import CELL_END, Letters
-from imports.lock import exclusive_lock
-from models import Account, Audit, Display, Mail, Member, Session, Trust
+from models import Account, Audit, Display, Member, Session, Trust
 from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")
@@ -49,7 +52,7 @@ def show(login_id: str) -> None:
             ),
             ("資格取得年月日", member.qualified_on),
             ("資格喪失年月日", member.lost_on or "なし"),
-            ("資格確認書", member.state_on(models.today(now))),
+            ("資格確認書", member.state_on(dates.today(now))),
             ("最後の有効な日", member.last_day or "なし"),
             ("登録", "済み" if account.password_hash else "まだ（仮パスワード）"),
             ("メールアドレス", accounts.mask(account.email) if account.email else "なし"),
@@ -65,7 +68,12 @@ def show(login_id: str) -> None:
     "--credentials", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Write the new password here."
 )
 @click.option("--keep-email", is_flag=True, help="Keep the e-mail address.")
-@click.option("--addressee", help="To whom the letter goes; the subscriber, if not given.")
+@click.option(
+    "--addressee",
+    prompt="宛名",
+    prompt_required=False,
+    help="To whom the letter goes; the subscriber, if not given. Without a NAME it is asked for, so that no ps shows it.",
+)
 def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str | None) -> None:
     """Give a new temporary password. Ends every session and trust, and the present password."""
     secret, letters = keys(), Letters(credentials)
@@ -91,11 +99,11 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         changes |= {"registered_at": None} | ({} if keep_email else {"email": None, "email_key": None})
         try:
             letters.write([CELL_END.join(cells).encode()])
-            with models.transaction():
-                accounts.end_everything(account, now)
-                Mail.delete().where(Mail.account == account.member_id, Mail.state.in_(("waiting", "sending"))).execute()
+            with database.transaction():
+                sessions.end_everything(account, now)
+                accounts.drop_mails(Account.member == account.member_id, address_too=not keep_email)
                 Account.update(**changes).where(Account.member == account.member_id).execute()
-                accounts.note(now, "account.reissued", None, account.member_id)
+                Audit.note(now, "account.reissued", None, account.member_id)
         except BaseException:
             letters.discard()
             raise
@@ -120,10 +128,10 @@ def withhold(login_id: str) -> None:
     """Protect a person at once: their account, address, sessions and trusts are deleted, nobody sees them."""
     with store(), exclusive_lock(seconds=60):
         account = _account(login_id)
-        with models.transaction():
+        with database.transaction():
             Member.update(withheld=True).where(Member.id == account.member_id).execute()
             accounts.withhold([account.member_id])
-            accounts.note(moment(), "member.withheld", None, account.member_id, "command")
+            Audit.note(moment(), "member.withheld", None, account.member_id, "command")
     click.echo("不開示にしました。ログイン、メールアドレスを消しました。戻すには名簿の不開示を 0 にして取り込みます。")
 
 
@@ -132,11 +140,11 @@ def withhold(login_id: str) -> None:
 def purge(left_before: dt.date) -> None:
     """Delete the people who left before a day, with all that is stored of them."""
     now = moment()
-    if left_before > models.today(now):
+    if left_before > dates.today(now):
         raise click.BadParameter("今日より後の日は指定できません。", param_hint="--left-before")
-    with store(), exclusive_lock(seconds=60), models.transaction():
+    with store(), exclusive_lock(seconds=60), database.transaction():
         gone = Member.delete().where(Member.lost_on < left_before).execute()
-        accounts.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
+        Audit.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
     click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")
 
 
@@ -147,7 +155,7 @@ audit = AppGroup("audit", help="What happened, to whom, by whom.")
 @click.option("--since", type=Day(), help="From this day on.")
 def export(since: dt.date | None) -> None:
     """Write the audit trail and the displays of certificates as CSV, oldest first."""
-    start = int(dt.datetime.combine(since, dt.time(), models.JST).timestamp()) if since else 0
+    start = int(dt.datetime.combine(since, dt.time(), dates.JST).timestamp()) if since else 0
     shown = Display.select(
         Display.started_at, peewee.Value("certificate.shown"), Display.viewer, Display.member, peewee.Value("")
     )
@@ -157,7 +165,7 @@ def export(since: dt.date | None) -> None:
     with store():
         _print_csv([("日時", "操作", "実行者", "対象", "詳細")])
         for at, *rest in rows.order_by(peewee.SQL("1")).tuples().iterator():
-            _print_csv([(f"{dt.datetime.fromtimestamp(at, models.JST):%Y-%m-%d %H:%M:%S}", *rest)])
+            _print_csv([(f"{dt.datetime.fromtimestamp(at, dates.JST):%Y-%m-%d %H:%M:%S}", *rest)])
 
 
 def _print_csv(rows: list[tuple[Any, ...]]) -> None:

@@ -20,9 +20,9 @@ import segno
 from flask import current_app
 from flask.cli import with_appcontext
 
-import models
+import dates
 import settings
-from front import own_addresses
+from settings import own_addresses
 
 DEMO = settings.INSTANCE / "demo"
 OUTBOX = settings.INSTANCE / "outbox"
@@ -86,7 +86,7 @@ def demo() -> None:
         "WORKERS": "1",
     }
     roster = DEMO / "roster.csv"
-    write_roster(roster, models.today(time.time()))
+    write_roster(roster, dates.today(time.time()))
     flask = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
     for arguments in (["db", "upgrade"], ["roster", "import", str(roster), "--credentials", str(letters)]):
         done = subprocess.run([*flask, *arguments], cwd=settings.ROOT, capture_output=True, text=True, check=False)  # noqa: S603

@@ -14,10 +14,11 @@ import peewee
 from flask import current_app
 
 import models
-from codes import Keys
-from eras import BadDate, parse_date
+import settings
+from accounts.keys import Keys
+from database import Busy
+from dates import BadDate, parse_date
 from imports.letters import CannotWrite
-from imports.lock import Busy
 from models import Member
 
 
@@ -45,10 +46,12 @@ def moment() -> float:
 
 
 def keys() -> Keys:
+    """Return the keys that letters are hashed with. Raise Failed if there is none, and BadSetting if it can be guessed."""
     if not current_app.config["SECRET_KEY"]:
         raise Failed(
             "KAKUNIN_SECRET_KEY がありません。仮パスワードはこの鍵で守られます。設定してからもう一度実行してください。"
         )
+    settings.check_keys(current_app.config)
     return Keys(current_app.config["SECRET_KEY"], current_app.config["SECRET_KEY_FALLBACKS"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from codes import Keys, login_ids
+from accounts.keys import Keys, login_ids
 from imports import credentials, workspace
 from imports.letters import Letters, write_letters
 from imports.plan import Plan
@@ -68,7 +68,10 @@ def statements(plan: Plan, now: float) -> workspace.Statements:
     if plan.ended:
         done.append(("UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (plan.today.isoformat(),)))
     if plan.hidden:
-        done.append(("DELETE FROM account WHERE member_id IN (SELECT id FROM changing WHERE withheld)", ()))
+        hidden = "SELECT id FROM changing WHERE withheld"
+        theirs = f"SELECT email_key FROM account WHERE member_id IN ({hidden})"
+        done.append((f"DELETE FROM mail WHERE lower(address) IN ({theirs})", ()))  # others' mails, that the address is taken
+        done.append((f"DELETE FROM account WHERE member_id IN ({hidden})", ()))
     counts = plan.added, plan.changed, plan.ended, plan.unchanged
     note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
     done.append((note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))))

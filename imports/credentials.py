@@ -7,7 +7,7 @@ import secrets
 from array import array
 from collections.abc import Iterator
 
-from codes import LETTERS, Keys, temporary_passwords
+from accounts.keys import LETTERS, Keys, temporary_passwords
 
 _DIGITS = str.maketrans("01234567", "23456789")  # without 0 and 1, as codes.login_ids
 _LOGINS = len(LETTERS) * 8**9

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from codes import Keys, fold, grouped
+from accounts.keys import Keys, fold, grouped
 from models import Account
 from roster.findings import plain_cell
 

@@ -14,7 +14,7 @@ from typing import Any
 from peewee import SqliteDatabase
 
 import models
-from imports.lock import is_sqlite
+from database import is_sqlite
 
 
 class Workspace(sqlite3.Connection):

@@ -12,8 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eras import describe_codes, in_words, parse_date
-from models import birthday
+from dates import birthday, describe_codes, in_words, parse_date
 from roster.certificates import Certificates, copay_from
 from roster.columns import DATES, TITLES, Column, Wrong, fold, rules
 from roster.findings import Findings, shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, NamedTuple
 
-from models import birthday
+from dates import birthday
 
 
 class Certificate(NamedTuple):

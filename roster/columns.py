@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from eras import BadDate, parse_date
+from dates import BadDate, parse_date
 
 CACHED = 100_000
 """Different texts of one column that are remembered: at most 20 MB; the days of a century in two forms."""

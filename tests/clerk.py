@@ -9,14 +9,14 @@ from pathlib import Path
 from flask import Flask
 
 import commands
-import models
+import database
 import settings
 
 
 def make_app() -> Flask:
     app = Flask("clerk", static_folder=None)
     settings.load(app)
-    models.connect(app.config["DATABASE_URL"])
+    database.connect(app.config["DATABASE_URL"])
     commands.register(app)
     return app
 

@@ -3,8 +3,6 @@ browser's tests the real server, a mail server and a Chromium."""
 
 from __future__ import annotations
 
-import csv
-import datetime as dt
 import email
 import email.policy
 import json
@@ -13,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from time import sleep
@@ -23,14 +20,13 @@ import pytest
 from aiosmtpd.controller import Controller
 from playwright.sync_api import Page, sync_playwright
 
+import database
 import models
 from tests.phone import Phone
 from tests.postgres import Cluster, free_port
 from tests.ready import browser
+from tests.sample import FLASK, NOW, ROOT, import_at_now, import_sample, logins_in
 
-ROOT = Path(__file__).parent.parent
-ROSTERS = ROOT / "tests" / "rosters"
-FLASK = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
 KEY = "9d3c1f0a7b5e4826c1d0f9e8b7a6954321fedcba0123456789abcdef01234567"
 INSURERS = {
     "06139463": {
@@ -44,8 +40,8 @@ INSURERS = {
 
 @pytest.fixture
 def now():
-    """Monday 2026-11-23, 14:05:33 in Tokyo, in seconds since 1970."""
-    return dt.datetime(2026, 11, 23, 14, 5, 33, tzinfo=models.JST).timestamp()
+    """The moment NOW, in seconds since 1970."""
+    return NOW
 
 
 def pytest_addoption(parser):
@@ -55,6 +51,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "both: it opens a browser, and still runs on PostgreSQL too")
     config.addinivalue_line("markers", "sqlite(reason): it runs on SQLite alone")
+    config.addinivalue_line(
+        "markers", "slow: it starts servers, which the hook below finds, or many programs; not run on other days"
+    )
 
 
 def left_out(item) -> str:
@@ -67,8 +66,16 @@ def left_out(item) -> str:
     return mark.args[0] if mark else ""
 
 
+def starts_servers(item) -> bool:
+    """Return whether a test is known to start servers, by its folder and its fixtures."""
+    return "faults" in item.path.parts or not {"chromium", "postbox", "site"}.isdisjoint(item.fixturenames)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """On PostgreSQL what stores, and no more: make test has run everything on SQLite before."""
+    """Mark what starts servers. On PostgreSQL keep what stores: make test has run everything on SQLite before."""
+    for item in filter(starts_servers, items):
+        item.add_marker("slow")
     if config.getoption("database") == "sqlite":
         return
     reasons = [left_out(item) for item in items]
@@ -130,7 +137,7 @@ def fresh(cluster, tmp_path):
 @pytest.fixture
 def store(fresh):
     """An empty database with every table."""
-    models.connect(fresh())
+    database.connect(fresh())
     models.database.create_tables(models.TABLES)
     yield models.database
     models.database.close_all()
@@ -161,22 +168,8 @@ def imported(tmp_path_factory, cluster):
     url = new_database(cluster, folder, "imported")
     with pytest.MonkeyPatch.context() as patch:
         settings_for(patch, url)
-        import_sample(folder)
+        import_at_now(folder)
     return url, folder
-
-
-def import_sample(folder: Path) -> dict[str, tuple[str, str]]:
-    """The sample roster into the database of the settings, by the commands; its letters into the folder."""
-    roster = ["roster", "import", str(ROSTERS / "roster-utf8.csv"), "--credentials", str(folder / "letters.csv")]
-    for arguments in (["db", "upgrade"], roster):
-        subprocess.run([*FLASK, *arguments], cwd=ROOT, check=True, capture_output=True)
-    return logins_in(folder)
-
-
-def logins_in(folder: Path) -> dict[str, tuple[str, str]]:
-    """name: (login id, temporary password), as the clerk's file has them."""
-    with (folder / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
-        return {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
 
 
 def settings_for(patch: pytest.MonkeyPatch, url: str) -> None:
@@ -251,16 +244,16 @@ NAO = "佐倉 直人"
 
 @pytest.fixture
 def enroll(app, letters, mails, time):
-    """enroll(name) finishes a person's first use and returns their phone, on home."""
+    """enroll(name) finishes a person's first use and returns their phone, on home; trust="yes" ticks the box of the code page."""
 
-    def enroll(name: str, email: str = "") -> Phone:
+    def enroll(name: str, email: str = "", **boxes: str) -> Phone:
         phone = Phone(app)
         login_id, temporary = letters[name]
         phone.get("/login")
         phone.send(username=login_id, password=temporary)
-        address = email or f"p{abs(hash(name)) % 10**4}@example.jp"
+        address = email or f"p{list(BORN).index(name)}@example.jp"
         phone.send(bday=BORN[name], new_password=PASSWORD, email=address)
-        phone.send(code=mails.code)
+        phone.send(code=mails.code, **boxes)
         assert phone.page.url == "/", phone.page.text
         return phone
 

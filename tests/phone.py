@@ -40,10 +40,17 @@ class Page(HTMLParser):
             self._ids[attributes["id"]] += 1
         if tag == "form":
             self.forms.append(
-                {"action": attributes.get("action", ""), "method": attributes.get("method", "get"), "fields": {}}
+                {
+                    "action": attributes.get("action", ""),
+                    "method": attributes.get("method", "get"),
+                    "fields": {},
+                    "boxes": set(),
+                }
             )
         if tag in ("input", "select", "textarea") and self.forms and attributes.get("name"):
-            if attributes.get("type") not in ("radio", "checkbox") or "checked" in attributes:
+            if attributes.get("type") in ("radio", "checkbox") and "checked" not in attributes:
+                self.forms[-1]["boxes"].add(attributes["name"])
+            else:
                 self.forms[-1]["fields"][attributes["name"]] = attributes.get("value", "")
             if attributes.get("type", "text") not in ("hidden", "radio", "checkbox"):
                 assert attributes.get("autocomplete"), f"no autocomplete on {attributes['name']}"
@@ -102,7 +109,7 @@ class Phone:
     def send(self, _action: str = "", **fields: str) -> Page:
         """Fill the form that has these fields (an underscore stands for a hyphen) and send it."""
         named = {name.replace("_", "-"): value for name, value in fields.items()}
-        forms = [form for form in self.page.forms if set(named) <= set(form["fields"]) and _action in form["action"]]
+        forms = [f for f in self.page.forms if set(named) <= {*f["fields"], *f["boxes"]} and _action in f["action"]]
         assert forms, f"no form {_action} with {set(named)} on {self.page.url}: {self.page.text[:200]}"
         form = forms[0]
         return self.post(urljoin(self.page.url, form["action"]), form["fields"] | named)

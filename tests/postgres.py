@@ -55,6 +55,13 @@ class Cluster:
         """fast: connections are cut. immediate: as if the plug were pulled."""
         self._run("pg_ctl", "-D", str(self.folder), "-w", "-m", mode, "stop")
 
+    def signal(self, number: int) -> None:
+        """Send a signal to all of its processes. SIGSTOP freezes it, as a machine that hangs: it takes connections, and is silent."""
+        main = int((self.folder / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for process in (main, *map(int, children)):
+            os.kill(process, number)
+
     def __exit__(self, *_error: object) -> None:
         self._run("pg_ctl", "-D", str(self.folder), "-m", "immediate", "stop", check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -113,8 +113,6 @@ def test_axe_has_nothing_against_what_is_seen_before_a_login(eye, letters, mails
 def test_axe_has_nothing_against_home_in_any_state_the_certificate_and_its_end(eye, enroll, time):
     phone, look = eye.of(enroll(NAO)), eye.look
     look(phone.get("/"))
-    phone.send("/login/trust", trust="no")
-    look()
     look(phone.get(phone.page.link("/certificates/")), "#clock.live")
     time.pass_(models.DISPLAY_LIFE + 1)
     look(until="#clock.ended")
@@ -147,8 +145,7 @@ def test_axe_has_nothing_against_a_card_under_the_veil(eye, enroll):
 
 
 def test_axe_has_nothing_against_the_account_and_a_forgotten_password(eye, enroll, log_in, letters, mails):
-    phone, look = eye.of(enroll(NAO)), eye.look
-    phone.send("/login/trust", trust="yes")
+    phone, look = eye.of(enroll(NAO, trust="yes")), eye.look
     log_in(NAO)
     phone.get(phone.get("/").link("/certificates/"))
     look(phone.get("/account"))

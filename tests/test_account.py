@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from peewee import IntegrityError
 
+import database
 import models
+from accounts import housekeeping, passwords
+from models import Audit
 from tests.conftest import PASSWORD
 from tests.phone import Phone
 
@@ -15,6 +18,12 @@ NAO, NEW = "佐倉 直人", "four silent otters 31"
 @pytest.fixture
 def nao(enroll):
     return enroll(NAO, "nao@example.jp")
+
+
+@pytest.fixture
+def trusted(enroll):
+    """Nao on a phone that is Nao's alone."""
+    return enroll(NAO, "nao@example.jp", trust="yes")
 
 
 def ask(app, login_id, email):
@@ -46,6 +55,25 @@ def test_a_reset_link_ends_after_thirty_minutes(nao, app, letters, mails, monkey
     assert phone.get(link).status == 410
 
 
+def test_a_reset_link_ends_with_the_address_that_it_went_to(nao, app, letters, mails):
+    phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
+    link = mails.link.removeprefix("http://localhost")
+    nao.get("/account/email")
+    nao.send(password=PASSWORD, email="new@example.jp")
+    nao.send(code=mails.code)
+    assert nao.page.url == "/account"
+    assert phone.get(link).status == 410
+
+
+def test_nobody_whose_letter_was_written_again_gets_a_reset_link(nao, app, letters, mails, tmp_path):
+    again = ["members", "reissue", letters[NAO][0], "--keep-email", "--credentials", str(tmp_path / "again.csv")]
+    assert app.test_cli_runner().invoke(args=again).exit_code == 0
+    sent = len(mails)
+    _, page = ask(app, letters[NAO][0], "nao@example.jp")
+    assert page.status == 200
+    assert len(mails) == sent
+
+
 def test_a_wrong_birth_date_resets_nothing(nao, app, letters, mails):
     phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
     phone.get(mails.link.removeprefix("http://localhost"))
@@ -70,8 +98,40 @@ def test_reset_mails_are_limited(nao, app, letters, mails):
     assert page.status == 429
 
 
-def test_a_new_password_ends_every_session_and_every_trust(nao, app, letters, log_in, mails):
-    nao.send("trust", trust="yes")
+def test_requests_with_another_address_use_up_no_mail_of_the_right_one(nao, app, letters, mails):
+    for number in range(12):
+        ask(app, letters[NAO][0], f"other{number}@example.jp")
+    for _ in range(4):
+        ask(app, letters[NAO][0], "other@example.jp")
+    sent = len(mails)
+    _, page = ask(app, letters[NAO][0], "nao@example.jp")
+    assert (page.status, len(mails)) == (200, sent + 1)
+
+
+def test_a_forgotten_password_of_nobody_leaves_no_mail(nao, app, letters, mails):
+    before = models.Mail.select().count()
+    ask(app, letters[NAO][0], "other@example.jp")
+    ask(app, "Z999-999-999", "nao@example.jp")
+    assert models.Mail.select().count() == before
+
+
+def test_a_link_that_two_forms_use_at_once_answers_the_second_as_used(nao, app, letters, mails, monkeypatch, time):
+    import accounts
+
+    phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
+    phone.get(mails.link.removeprefix("http://localhost"))
+    real = passwords.password_fault
+
+    def meanwhile(password, account, context):
+        accounts.set_password(accounts.find(letters[NAO][0]), "another one of it 5", time(), "password.reset")
+        return real(password, account, context)
+
+    monkeypatch.setattr(passwords, "password_fault", meanwhile)
+    assert phone.send(bday="19790612", new_password=NEW).status == 410
+
+
+def test_a_new_password_ends_every_session_and_every_trust(trusted, app, letters, log_in, mails):
+    nao = trusted
     other = log_in(NAO)
     nao.get("/account/password")
     assert nao.send(password="wrong", new_password=NEW).status == 422
@@ -111,8 +171,8 @@ def test_one_tap_ends_every_other_session(nao, log_in):
     assert nao.get("/").url == "/"
 
 
-def test_a_trusted_phone_is_listed_and_removable(nao, log_in, letters):
-    nao.send("trust", trust="yes")
+def test_a_trusted_phone_is_listed_and_removable(trusted, log_in, letters):
+    nao = trusted
     page = nao.get("/account")
     trust = page.form("trust")["fields"]["trust"]
     other = log_in(NAO)
@@ -122,8 +182,8 @@ def test_a_trusted_phone_is_listed_and_removable(nao, log_in, letters):
     assert nao.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
 
 
-def test_nobody_removes_the_trust_of_another(nao, enroll):
-    nao.send("trust", trust="yes")
+def test_nobody_removes_the_trust_of_another(trusted, enroll):
+    nao = trusted
     trust = models.Trust.get().id
     enroll("佐倉 美咲").post("/account/trusts/remove", {"trust": trust})
     assert models.Trust.select().where(models.Trust.id == trust).exists()
@@ -131,27 +191,47 @@ def test_nobody_removes_the_trust_of_another(nao, enroll):
 
 
 def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time):
-    import accounts
 
     day = 86400
+    nao.post("/account/password", {"password": "wrong", "new-password": NEW})
     assert models.Challenge.select().exists()
-    accounts.sweep(time() + 2 * day, audit_days=30)
+    assert models.Counter.select().exists()
+    housekeeping.sweep(time() + 2 * day, audit_days=30)
     assert not models.Challenge.select().exists()
+    assert not models.Counter.select().exists()
     assert not models.Mail.select().where(models.Mail.challenge.is_null(False)).exists()
     assert models.Session.select().exists()
     assert models.Audit.select().exists()
-    accounts.sweep(time() + 31 * day, audit_days=30)
+    housekeeping.sweep(time() + 31 * day, audit_days=30)
     assert not models.Session.select().exists()
     assert not models.Audit.select().exists()
     assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
 
 
+def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, time):
+
+    models.Audit.delete().execute()
+    for action in ("login.failed", "reset.asked", "roster.imported", "members.purged"):
+        Audit.note(time(), action, None)
+    for action in ("login.failed", "reset.asked"):
+        Audit.note(time(), action, None, models.Account.get().member_id)
+    kept = lambda: [(line.action, line.member is None) for line in models.Audit.select().order_by(models.Audit.id)]  # noqa: E731
+    housekeeping.sweep(time() + 7 * 86400, audit_days=30)
+    assert len(kept()) == 6
+    housekeeping.sweep(time() + 7 * 86400 + 1, audit_days=30)
+    assert kept() == [
+        ("roster.imported", True),
+        ("members.purged", True),
+        ("login.failed", False),
+        ("reset.asked", False),
+    ]
+
+
 def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):
-    import accounts
 
     assert models.Audit.select().where(models.Audit.action != "roster.imported").exists()
     time.pass_(60)
-    accounts.sweep(time(), audit_days=0)
+    housekeeping.sweep(time(), audit_days=0)
     assert nao.get("/").url == "/"
     assert not models.Audit.select().where(models.Audit.action != "roster.imported").exists()
 
@@ -183,19 +263,17 @@ def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(nao, app, letters,
 def test_a_password_is_hashed_anew_when_the_parameters_rise(nao, log_in, monkeypatch):
     from argon2 import PasswordHasher
 
-    import accounts
-
     own = models.Account.email == "nao@example.jp"
     weak = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
     models.Account.update(password_hash=weak).where(own).execute()
     log_in(NAO)
     stored = models.Account.get(own).password_hash
-    assert not accounts.HASHER.check_needs_rehash(stored)
+    assert not passwords.HASHER.check_needs_rehash(stored)
     assert "m=19456,t=2,p=1" in stored
 
 
 def test_the_database_file_is_its_owners_alone(tmp_path):
-    models.connect(f"sqlite:///{tmp_path}/new.db")
+    database.connect(f"sqlite:///{tmp_path}/new.db")
     models.database.connect()
     models.database.close_all()
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600

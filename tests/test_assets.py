@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-import assets
+from front import assets
 
 
 @pytest.mark.parametrize("size", assets.PNG_SIZES)

@@ -15,11 +15,12 @@ import threading
 
 import pytest
 
-import accounts
 import models
-from tests.conftest import NAO, PASSWORD, ROOT, import_sample, settings_for
+from accounts import sessions
+from tests.conftest import NAO, PASSWORD, ROOT, settings_for
 from tests.phone import Phone
 from tests.postgres import Cluster
+from tests.sample import import_at_now
 
 
 @pytest.fixture
@@ -113,7 +114,8 @@ def test_for_postgresql_the_command_is_named_without_the_password(app, monkeypat
     monkeypatch.setenv("KAKUNIN_DATABASE_URL", "postgresql://kakunin:geheim@127.0.0.1:1/kakunin")
     done = create_app().test_cli_runner().invoke(args=["db", "backup", str(tmp_path / "a b.dump")])
     assert done.exit_code == 1
-    assert f"pg_dump --format=custom --file='{tmp_path}/a b.dump' \"$KAKUNIN_DATABASE_URL\"" in done.stderr
+    assert f"PGSERVICE=kakunin pg_dump --format=custom --file='{tmp_path}/a b.dump'\n" in done.stderr
+    assert "DATABASE_URL" not in done.stderr
     assert "geheim" not in done.output + done.stderr
 
 
@@ -125,11 +127,15 @@ def restored(request, tmp_path, monkeypatch, now):
 
     settings_for(monkeypatch, f"sqlite:///{tmp_path}/kakunin.db")
     with Cluster() if request.param == "postgresql" else contextlib.nullcontext() as cluster:
+        named = {"host": "127.0.0.1", "port": cluster.port, "user": "kakunin", "dbname": "postgres"} if cluster else {}
+        lines = "".join(f"{name}={value}\n" for name, value in named.items())
+        (tmp_path / "kakunin.pgservice").write_text(f"[kakunin]\n{lines}")
+        service = {"PGSERVICEFILE": f"{tmp_path}/kakunin.pgservice", "PGSERVICE": "kakunin"}
 
         def run(*command: str):
             program = shutil.which(command[0], path=f"{cluster.programs}:{os.environ['PATH']}")
             assert program, f"{command[0]} comes with PostgreSQL"
-            subprocess.run([program, *command[1:]], check=True, capture_output=True)
+            subprocess.run([program, *command[1:]], check=True, capture_output=True, env=os.environ | service)
 
         def start(address: str):
             models.database.close_all() if models.database.obj else None
@@ -142,14 +148,14 @@ def restored(request, tmp_path, monkeypatch, now):
             ]
             copy = tmp_path / "copy"
             ask = start(addresses[0]).test_cli_runner().invoke
-            import_sample(tmp_path)
+            import_at_now(tmp_path)
             work()
             if cluster:
-                run("pg_dump", "--format=custom", f"--file={copy}", addresses[0])
+                run("pg_dump", "--format=custom", f"--file={copy}")
                 after()
-                run("psql", "--command=CREATE DATABASE restored", addresses[0])
+                run("psql", "--command=CREATE DATABASE restored")
                 options = ("--exit-on-error", "--single-transaction", "--no-owner")
-                run("pg_restore", *options, f"--dbname={addresses[1]}", str(copy))
+                run("pg_restore", *options, "--dbname=restored", str(copy))
             else:
                 assert ask(args=["db", "backup", str(copy)]).exit_code == 0
                 after()
@@ -168,8 +174,8 @@ def test_a_restored_backup_has_it_all_and_what_the_docs_say_ends_what_lives_agai
     def work():
         with models.database.connection_context():
             account = models.Account.select().first()
-            session = accounts.start_session(account, "iPhone", now)
-            accounts.trust_phone(session, 30, now)
+            trust, _ = sessions.trust_phone(account, "iPhone", now)
+            session = sessions.start_session(account, "iPhone", now, trust, now + 30 * 86400)
             who = {"viewer": account.member_id, "member": account.member_id}
             models.Display.create(id="shown", session=session, started_at=int(now), **who)
             challenge = models.Challenge.create(id="asked", account=account, purpose="login", created_at=int(now))
@@ -179,7 +185,7 @@ def test_a_restored_backup_has_it_all_and_what_the_docs_say_ends_what_lives_agai
 
     def after():
         with models.database.connection_context():
-            accounts.end_everything(models.Account.select().first(), now)
+            sessions.end_everything(models.Account.select().first(), now)
             models.Member.update(name="").execute()
 
     ask = restored(work, after).test_cli_runner().invoke

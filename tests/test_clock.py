@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import pytest
-from peewee import OperationalError
+from peewee import DataError, InterfaceError, OperationalError
+from playhouse.pool import MaxConnectionsExceeded
 
-import clock as clock_module
-import models
-from clock import LEASE, Clock
-from codes import Keys
+import dates
+import front.clock as clock_module
+from accounts.keys import Keys
+from database import TICKS
+from front.clock import LEASE, Clock
 
 PATH = "/certificates/cert1/clock/show1"
 
@@ -22,7 +26,7 @@ class Asked(Clock):
     asked = 0
     answer: object = True
 
-    def live(self, public_id, display_id, raw_session, now):
+    def live(self, *_asked, **_options):
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -35,7 +39,7 @@ def clock(time):
         start_response("200 OK", [("X-From", "flask")])
         return [b"flask"]
 
-    made = Asked(flask, Keys("a" * 32), "session", lambda raw: raw or None, secure=True, guardian_age=18, now=time)
+    made = Asked(flask, Keys("a" * 32), "session", lambda raw: {"_user_id": raw}, secure=True, guardian_age=18, now=time)
     made.flask = flask
     return made
 
@@ -148,7 +152,7 @@ def test_a_lease_from_a_clock_that_was_ahead_is_asked_about(clock, time):
 
 
 def test_a_lease_does_not_outlast_midnight_in_tokyo(clock, time):
-    time.moment = dt.datetime(2026, 11, 23, 23, 59, 58, tzinfo=models.JST).timestamp()
+    time.moment = dt.datetime(2026, 11, 23, 23, 59, 58, tzinfo=dates.JST).timestamp()
     _, _, lease = tick(clock)
     time.pass_(1)
     assert "23:59:59" in tick(clock, lease=lease)[0]
@@ -165,13 +169,47 @@ def test_a_key_that_was_changed_leaves_leases_alone(clock, time):
     assert other.asked == 0
 
 
-def test_a_database_that_is_away_ends_nothing_while_the_lease_runs(clock, time):
+@pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("away"), MaxConnectionsExceeded("full")])
+def test_a_database_that_is_away_ends_nothing_while_the_lease_runs(clock, time, error):
     _, _, lease = tick(clock)
-    clock.answer = OperationalError("away")
+    clock.answer = error
     time.pass_(9.5)
     assert "14:05:42" in tick(clock, lease=lease)[0]
     time.pass_(1)
-    assert tick(clock, lease=lease)[1]["status"] == "503 Service Unavailable"
+    body, answer, _ = tick(clock, lease=lease)
+    assert (body, answer["status"]) == ("", "503 Service Unavailable")
+
+
+def test_what_else_the_database_refuses_is_told_by_flask(clock):
+    clock.answer = DataError("an id with a NUL")
+    assert tick(clock)[0] == "flask"
+
+
+def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(store, time, monkeypatch):
+    """A burst of 30 ticks that must renew, of which only TICKS may ask."""
+    begun, over = [], threading.Event()
+
+    def hang(*_asked):
+        begun.append(1)
+        over.wait(20)
+        return True
+
+    monkeypatch.setattr(clock_module, "live_display", hang)
+    monkeypatch.setattr(clock_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(clock_module.random, "random", lambda: 0.0)
+    made = Clock(None, Keys("a" * 32), "session", lambda raw: {"_user_id": raw}, secure=True, guardian_age=18, now=time)
+    lease = re.match(r"__Secure-lease=([^;]+)", made.grant("raw-cookie", PATH, time())).group(1)
+    time.pass_(6)
+    with ThreadPoolExecutor(30) as crowd:
+        ticks = [crowd.submit(tick, made, lease=lease) for _ in range(30)]
+        done, hung = wait(ticks, timeout=2, return_when=FIRST_EXCEPTION)
+        without = crowd.submit(tick, made).result(5)
+        over.set()
+    assert len(begun) == len(hung) == TICKS
+    assert all("14:05:39" in ticked.result()[0] for ticked in ticks)
+    assert not any(ticked.result()[2] for ticked in done)
+    assert without[1]["status"] == "503 Service Unavailable"
+    assert tick(made)[2], "the turns were given back"
 
 
 @pytest.mark.parametrize(
@@ -184,8 +222,8 @@ def test_everything_else_goes_to_flask(clock, path):
 @pytest.mark.parametrize(
     ("at", "shown"),
     [
-        (dt.datetime(2026, 12, 31, 23, 59, 59, tzinfo=models.JST), "2026年12月31日(木)"),
-        (dt.datetime(2027, 1, 1, 0, 0, 0, tzinfo=models.JST), "2027年1月1日(金)"),
+        (dt.datetime(2026, 12, 31, 23, 59, 59, tzinfo=dates.JST), "2026年12月31日(木)"),
+        (dt.datetime(2027, 1, 1, 0, 0, 0, tzinfo=dates.JST), "2027年1月1日(金)"),
     ],
 )
 def test_the_date_turns_with_the_year(clock, time, at, shown):

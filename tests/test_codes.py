@@ -6,21 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import models
-from codes import (
-    CODE_LIFE,
-    CODE_TRIES,
-    CODES_WITHIN,
-    LETTERS,
-    SYMBOLS,
-    Keys,
-    TooManyCodes,
-    fold,
-    grouped,
-    login_ids,
-    send_code,
-    take_code,
-    temporary_passwords,
-)
+from accounts.codes import CODE_LIFE, CODE_TRIES, CODES_WITHIN, TooManyCodes, send_code, take_code
+from accounts.keys import LETTERS, SYMBOLS, Keys, fold, grouped, login_ids, temporary_passwords
 
 KEYS = Keys("a" * 32)
 

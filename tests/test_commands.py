@@ -13,7 +13,7 @@ from playhouse.schema_diff import diff_models
 import models
 import settings
 from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
-from tests.conftest import ROSTERS
+from tests.sample import ROSTERS
 from tests.test_imports import HEAD, ROOT, WIFE, clerk, everything, lock_held, log_in  # noqa: F401
 
 
@@ -112,7 +112,7 @@ def reissue(clerk, name, *args):  # noqa: F811
 
 
 def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(clerk, now):  # noqa: F811
-    from codes import Keys
+    from accounts.keys import Keys
 
     clerk.roster([HEAD, WIFE])
     account = log_in("佐倉 美咲")
@@ -130,6 +130,36 @@ def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(cle
     assert not Mail.select().exists()
     assert Challenge.get().used_at == int(now)
     assert Audit.select().where(Audit.action == "account.reissued", Audit.member == account.member_id).exists()
+
+
+def taken_notice(address: str) -> None:
+    """A mail of another account that waits: that `address` is somebody's already."""
+    other = Account.select().join(Member).where(Member.name == "佐倉 直人").get()
+    challenge = Challenge.create(id="c", account=other, purpose="email", decoy=True, created_at=0)
+    Mail.create(kind="taken", account=other, challenge=challenge, address=address, created_at=0, due_at=0)
+
+
+@pytest.mark.parametrize(("how", "left"), [("withhold", 0), ("reissue", 0), ("reissue --keep-email", 1)])
+def test_no_mail_goes_to_an_address_that_is_free_again(clerk, how, left):  # noqa: F811
+    clerk.roster([HEAD, WIFE])
+    account = log_in("佐倉 美咲")
+    taken_notice("S@Example.jp")
+    Mail.create(kind="reset", account=account, address="s@example.jp", created_at=0, due_at=0)
+    bystander = Mail.create(kind="reset", account=None, address="n@example.jp", created_at=0, due_at=0)
+    command, *options = how.split()
+    done = reissue(clerk, "佐倉 美咲", *options) if options or command == "reissue" else None
+    done = done or clerk.run("members", "withhold", login("佐倉 美咲"))
+    assert done.exit_code == 0
+    assert Mail.select().where(Mail.kind == "taken").count() == left
+    assert [mail.id for mail in Mail.select().where(Mail.kind == "reset")] == [bystander.id]
+
+
+def test_an_addressee_can_be_typed_instead_of_standing_in_ps(clerk):  # noqa: F811
+    clerk.roster([HEAD, WIFE])
+    arguments = ["members", "reissue", login("佐倉 美咲"), "--addressee", "--credentials", str(clerk.folder / "typed.csv")]
+    done = clerk.runner.invoke(args=arguments, input="支援センター\n")
+    assert done.exit_code == 0, done.output
+    assert "支援センター" in (clerk.folder / "typed.csv").read_text("utf-8-sig")
 
 
 def test_a_reissue_can_keep_the_address_and_name_another_addressee(clerk):  # noqa: F811

@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+import dates
 import models
 from models import Member
 
@@ -67,6 +68,26 @@ def test_a_withheld_person_leaves_no_trace(enroll, letters):
     assert "誠" not in phone.page.text
     assert "野々村 誠" not in letters
     assert not models.Account.select().where(models.Account.member == find("野々村 誠")).exists()
+
+
+def test_a_dependent_is_listed_until_the_day_before_the_eligibility_ends(enroll, time):
+    phone = enroll("佐倉 直人")
+    day = dates.today(time())
+    for lost_on, listed in ((day + dt.timedelta(days=1), True), (day, False), (day - dt.timedelta(days=400), False)):
+        Member.update(lost_on=lost_on).where(Member.name.in_(["佐倉 美咲", "佐倉 蓮"])).execute()
+        text = phone.get("/").text
+        assert [name in text for name in ("佐倉 美咲", "佐倉 蓮")] == [listed, listed]
+        assert "佐倉 陽葵" in text
+
+
+@pytest.mark.parametrize("change", [{"delivery": "paper"}, {"expires_on": dt.date(2026, 11, 22)}, {"delivery": "none"}])
+def test_a_child_whose_certificate_is_not_valid_is_listed_without_a_link(enroll, change):
+    phone, child = enroll("佐倉 直人"), find("佐倉 陽葵")
+    assert f"/certificates/{child.public_id}" in phone.page.links
+    Member.update(**change).where(Member.id == child.id).execute()
+    page = phone.get("/")
+    assert "佐倉 陽葵" in page.text
+    assert f"/certificates/{child.public_id}" not in page.links
 
 
 @pytest.mark.parametrize(

@@ -1,73 +1,130 @@
-"""Limits: when they begin, how they grow, what they leave alone."""
+"""Limits: when they begin, how they grow, what they leave alone; and that a burst gets no further than one after the other."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import limits
 import models
-from codes import Keys
+from accounts import limits
+from accounts.keys import Keys
+from accounts.limits import TooMany, Try, give_back, take
 
 KEYS = Keys("a" * 32)
-ID = (limits.PASSWORD_OF_ID, "K234567892")
+ID = Try(limits.PASSWORD_OF_ID, "K234567892")
+ADDRESS = "203.0.113.7"
 
 
-def failures(count: int, now: float, limit=ID) -> None:
+def tries(count: int, now: float, one: Try = ID) -> None:
     for _ in range(count):
-        limits.count(KEYS, now, limit)
+        take(KEYS, now, one)
 
 
 def test_waits_begin_after_the_tenth_wrong_password_and_grow(store, now):
-    failures(9, now)
-    limits.check(KEYS, now, ID)
-    failures(1, now)
-    with pytest.raises(limits.Refused) as first:
-        limits.check(KEYS, now, ID)
+    tries(10, now)
+    with pytest.raises(TooMany) as first:
+        take(KEYS, now, ID)
     assert first.value.until == int(now) + 30
-    limits.check(KEYS, now + 30, ID)
-    failures(1, now + 30)
-    with pytest.raises(limits.Refused) as second:
-        limits.check(KEYS, now + 30, ID)
+    take(KEYS, now + 30, ID)
+    with pytest.raises(TooMany) as second:
+        take(KEYS, now + 30, ID)
     assert second.value.until == int(now) + 30 + 60
 
 
 def test_no_wait_is_longer_than_fifteen_minutes(store, now):
-    failures(60, now)
-    limits.check(KEYS, now + 900, ID)
+    tries(10, now)
+    for step in range(1, 40):
+        take(KEYS, now + step * 900, ID)
 
 
-def test_an_address_that_a_whole_company_shares_is_not_slowed_before_the_hundredth(store, now):
-    address = (limits.PASSWORD_OF_ADDRESS, "203.0.113.7")
-    failures(199, now, address)
-    limits.check(KEYS, now, address)
-    failures(1, now, address)
-    with pytest.raises(limits.Refused):
-        limits.check(KEYS, now, address)
+def test_a_refused_try_makes_nobody_wait_longer(store, now):
+    tries(10, now)
+    for second in range(29):
+        with pytest.raises(TooMany):
+            take(KEYS, now + second, ID)
+    take(KEYS, now + 30, ID)
+
+
+def test_an_address_is_slowed_by_the_hundredth_id_and_by_no_clumsy_colleague(store, now):
+    for number in range(300):
+        take(KEYS, now, Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=f"clumsy {number % 3}"))
+    for number in range(97):
+        take(KEYS, now, Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=f"other {number}"))
+    for about in ("clumsy 1", "another"):
+        with pytest.raises(TooMany):
+            take(KEYS, now, Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=about))
+    take(KEYS, now, Try(limits.PASSWORD_OF_ADDRESS, "198.51.100.1", about="another"))
+    take(KEYS, now + 900, Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about="another"))
 
 
 def test_one_wrong_password_a_minute_all_day_never_slows_an_address(store, now):
-    address = (limits.PASSWORD_OF_ADDRESS, "203.0.113.7")
     for minute in range(600):
-        limits.count(KEYS, now + 60 * minute, address)
-    limits.check(KEYS, now + 60 * 600, address)
+        take(KEYS, now + 60 * minute, Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=str(minute)))
+
+
+def test_what_one_limit_refuses_counts_against_no_other(store, now):
+    other = Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=ID.value)
+    tries(10, now)
+    before = sorted(models.Counter.select().tuples())
+    with pytest.raises(TooMany):
+        take(KEYS, now, ID, other)
+    assert sorted(models.Counter.select().tuples()) == before
+
+
+def test_a_right_try_is_given_back_with_the_wait_that_it_began(store, now):
+    tries(9, now)
+    for _ in range(30):
+        take(KEYS, now, ID)
+        give_back(KEYS, now, ID)
+    tries(1, now)
+    with pytest.raises(TooMany):
+        take(KEYS, now, ID)
+
+
+def test_what_was_given_back_for_an_address_is_as_if_it_had_not_been(store, now):
+    for number in range(300):
+        one = Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=str(number))
+        take(KEYS, now, one)
+        give_back(KEYS, now, one)
+    take(KEYS, now, Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about="one more"))
 
 
 def test_the_right_password_forgets(store, now):
-    failures(10, now)
+    tries(10, now)
     limits.forget(KEYS, ID)
-    limits.check(KEYS, now, ID)
+    take(KEYS, now, ID)
 
 
-def test_of_forty_failures_at_once_each_counts(store, now):
-    def fail(_):
+def test_a_wait_that_a_wrong_clock_began_ends_when_the_clock_is_right(store, now):
+    tries(10, now + 86400)
+    take(KEYS, now, ID)
+    assert models.Counter.get().count == 1
+
+
+@pytest.mark.parametrize(
+    "limit", [value for value in vars(limits).values() if isinstance(value, limits.Limit)], ids=lambda limit: limit.kind
+)
+def test_of_sixty_tries_at_once_no_more_are_looked_at_than_are_free(store, now, limit):
+    taken, start = [], threading.Barrier(16)
+
+    def burst(thread):
+        start.wait()
         with models.database.connection_context():
-            limits.count(KEYS, now, ID)
+            for number in range(limit.free // 4 + 4):
+                try:
+                    take(KEYS, now, Try(limit, "one", about=f"{thread} {number}" if "address" in limit.kind else ""))
+                    taken.append(thread)
+                except TooMany:
+                    pass
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(fail, range(40)))
-    assert models.Counter.get().count == 40
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(burst, range(16)))
+    assert len(taken) == limit.free
 
 
 def test_the_table_names_nobody(store, now):
-    failures(1, now)
-    assert "K234567892" not in str(list(models.Counter.select().dicts()))
+    tries(1, now)
+    take(KEYS, now, Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=ID.value))
+    rows = str(list(models.Counter.select().dicts()))
+    assert "K234567892" not in rows
+    assert ADDRESS not in rows

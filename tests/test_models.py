@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+import dates
 import models
 from models import DEPENDENT, NONE, PAPER, SUBSCRIBER, WEB, Member
 
@@ -110,5 +111,5 @@ def test_an_ended_session_does_not_run():
 
 
 def test_the_day_is_that_of_tokyo():
-    assert models.today(dt.datetime(2026, 11, 22, 15, 0, tzinfo=dt.UTC).timestamp()) == dt.date(2026, 11, 23)
-    assert models.today(dt.datetime(2026, 11, 22, 14, 59, 59, tzinfo=dt.UTC).timestamp()) == dt.date(2026, 11, 22)
+    assert dates.today(dt.datetime(2026, 11, 22, 15, 0, tzinfo=dt.UTC).timestamp()) == dt.date(2026, 11, 23)
+    assert dates.today(dt.datetime(2026, 11, 22, 14, 59, 59, tzinfo=dt.UTC).timestamp()) == dt.date(2026, 11, 22)

@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-import front
+import dates
 import models
+from front import middleware
 from tests.conftest import NAO, PASSWORD, ROOT
 from tests.phone import Phone
 from tests.test_mailer import Broken
@@ -85,9 +86,9 @@ def test_who_is_not_admitted_is_logged_too(app, lines):
     def slow(environ, start_response):
         entered.set()
         leave.wait(5)
-        return front.plain(start_response, "200 OK", "")
+        return middleware.plain(start_response, "200 OK", "")
 
-    door = front.Requests(front.Admission(slow, 1), log=True, proxied=False)
+    door = middleware.RequestLog(middleware.ConcurrencyLimit(slow, 1), log=True, proxied=False)
     ask = {"REQUEST_METHOD": "GET"}
     first = threading.Thread(target=door, args=(dict(ask), lambda *_: None))
     first.start()
@@ -200,6 +201,7 @@ QUIET = {
     "codes_failed_last_day": 0,
     "mails_waiting": 0,
     "oldest_mail_seconds": 0,
+    "mail_threads": 0,
     "displays_live": 0,
     "sessions": 0,
     "members_web": 0,
@@ -278,7 +280,7 @@ def test_a_withheld_person_and_who_is_not_covered_are_in_no_count(stats, time):
     hidden = stats()
     models.Member.delete().where(models.Member.name == NAO).execute()
     assert hidden == stats() == before | {"members_web": before["members_web"] - 1}
-    models.Member.update(lost_on=models.today(time()), withheld=False).execute()
+    models.Member.update(lost_on=dates.today(time()), withheld=False).execute()
     assert sum(value for name, value in stats().items() if name.startswith("members_")) == 0
 
 

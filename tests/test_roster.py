@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eras import BadDate, in_words, parse_date
+from dates import BadDate, in_words, parse_date
 from roster import FIELDS, Roster, columns, findings
 from roster.columns import TITLES
 from roster.findings import Findings, plain_cell

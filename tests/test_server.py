@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import accounts
 import models
+from accounts import passwords
 from bench.crowd import hold
 from bench.live import open_displays
 from bench.servers import environment, serving
-from imports.lock import is_sqlite
+from database import is_sqlite
 
 PEOPLE, PASSWORD = 60, "correct horse battery 9"
 
@@ -46,7 +46,7 @@ def site(fresh, tmp_path, hung_mail):
     url, mail = fresh(), f"smtp://127.0.0.1:{hung_mail}"
     settings = environment(tmp_path) | {"KAKUNIN_DATABASE_URL": url, "KAKUNIN_MAIL_URL": mail}
     phones = open_displays(settings, PEOPLE)
-    hashed = accounts.hash_password(PASSWORD)
+    hashed = passwords.hash_password(PASSWORD)
     for number in range(1, PEOPLE + 1):
         email = f"p{number}@example.jp"
         changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": email, "email_key": email}

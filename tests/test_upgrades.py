@@ -14,11 +14,13 @@ import pytest
 from playhouse.migrations import Runner
 from playhouse.schema_diff import diff_models
 
+import database
 import models
 import settings
-from imports.lock import is_sqlite
+from database import is_sqlite
 from models import Account, Member
-from tests.conftest import NAO, ROSTERS
+from tests.conftest import NAO
+from tests.sample import ROSTERS
 from tests.test_commands import RELEASED
 from tests.test_imports import HEAD, ROOT, WIFE, clerk, counts, everything  # noqa: F401
 
@@ -74,7 +76,7 @@ def is_newer() -> bool:
 
 @pytest.mark.parametrize("release", RELEASED)
 def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes_what_it_wrote(fresh, newer, release):
-    models.connect(fresh())
+    database.connect(fresh())
     Runner(models.database.obj, str(settings.MIGRATIONS)).up(release.removesuffix(".py"))
     write()
     before = read()

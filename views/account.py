@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext, lazy_gettext
 from flask_login import current_user
 
 import accounts
-import limits
-from codes import TooManyCodes, send_code
-from models import Display, Session, Trust
-from views import SENT, Form, form_page, kakunin, new_form, now, refused, say
-from views.login import code_page, held, hold, unproven, wrong_code
-from views.welcome import EMAIL_FAULT, PASSWORD_FAULTS
+from accounts import limits, passwords, sessions
+from accounts.codes import TooManyCodes, send_code
+from models import Audit, Display, Session, Trust
+from views.code import bind, bound, code_page, prove, unproven, wrong_code
+from views.forms import SENT, Form, form_page, new_form, refused
+from views.services import now, services
+from views.welcome import EMAIL_FAULT, check_password
 
 pages = Blueprint("account", __name__, url_prefix="/account")
 
@@ -53,16 +54,16 @@ def settings() -> ResponseReturnValue:
 
 
 def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
-    """The password asked for again: None where it is right, else the answer."""
-    keys, account = kakunin().keys, current_user.account
-    limit = (limits.PASSWORD_OF_PHONE, current_user.id)
+    """Check the password that is asked for again. Return None if it is right, else the answer."""
+    keys, account = services().keys, current_user.account
+    one = limits.Try(limits.PASSWORD_OF_BROWSER, current_user.id)
     try:
-        limits.check(keys, now(), limit)
-    except limits.Refused as refusal:
+        limits.take(keys, now(), one)
+    except limits.TooMany as refusal:
         return refused(template, form, refusal.until)
-    if accounts.authenticate(account, request.form.get("password", ""), keys):
+    if passwords.authenticate(account, request.form.get("password", ""), keys):
+        limits.forget(keys, one)
         return None
-    limits.count(keys, now(), limit)
     form.errors["password"] = WRONG_PASSWORD
     return form_page(template, form)
 
@@ -76,13 +77,13 @@ def password() -> ResponseReturnValue:
     if wrong := confirmed("account/password.html", form):
         return wrong
     new = request.form.get("new-password", "")
-    if fault := accounts.password_fault(new, current_user.account):
-        form.errors["new-password"] = PASSWORD_FAULTS[fault]
+    check_password(current_user.account, new, form)
+    if form.errors:
         return form_page("account/password.html", form)
     accounts.set_password(current_user.account, new, now(), "password.changed")
-    kakunin().mailer.ring()
+    services().mailer.ring()
     session.clear()
-    say(gettext("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。"))
+    flash(gettext("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。"))
     return redirect(url_for("login.login"), 303)
 
 
@@ -100,27 +101,31 @@ def email() -> ResponseReturnValue:
         return form_page("account/email.html", form)
     decoy = accounts.email_owner(new, current_user.account) is not None
     try:
-        hold(send_code(current_user.account, "email", now(), email=new, decoy=decoy))
+        challenge = send_code(current_user.account, "email", now(), email=new, decoy=decoy)
     except TooManyCodes as error:
         return refused("account/email.html", form, error.until, SENT)
+    prove(current_user.account)
+    bind(challenge)
     return redirect(url_for("account.email_code"), 303)
 
 
 @pages.route("/email/code", methods=["GET", "POST"])
 def email_code() -> ResponseReturnValue:
-    challenge = held("email")
+    """Take the digits that prove the new address."""
+    challenge = bound("email")
     if challenge is None or challenge.account_id != current_user.account_id:
         return redirect(url_for("account.email"), 303)
     form = new_form()
     if request.method != "POST":
-        return code_page(challenge, "account/email_code.html", form)
-    if wrong := unproven(challenge, "account/email_code.html", form):
+        return code_page(challenge, form)
+    if wrong := unproven(challenge, form):
         return wrong
     if not accounts.finish_email(challenge, now()):
-        return wrong_code(challenge, "account/email_code.html", form)
-    session.pop("challenge", None)
-    kakunin().mailer.ring()
-    say(gettext("メールアドレスを変えました。"))
+        return wrong_code(challenge, form)
+    for name in ("challenge", "proof"):
+        session.pop(name, None)
+    services().mailer.ring()
+    flash(gettext("メールアドレスを変えました。"))
     return redirect(url_for("account.settings"), 303)
 
 
@@ -129,14 +134,14 @@ def end_others() -> ResponseReturnValue:
     """End every other session of this account with one tap."""
     others = Session.account == current_user.account_id, Session.id != current_user.id, Session.ended_at.is_null()
     Session.update(ended_at=int(now())).where(*others).execute()
-    accounts.note(now(), "sessions.ended", current_user.account_id)
-    say(gettext("ほかの端末を、すべてログアウトしました。"))
+    Audit.note(now(), "sessions.ended", current_user.account_id)
+    flash(gettext("ほかの端末を、すべてログアウトしました。"))
     return redirect(url_for("account.settings"), 303)
 
 
 @pages.post("/trusts/remove")
 def remove_trust() -> ResponseReturnValue:
     """Trust a phone no longer. Its sessions end with it."""
-    accounts.remove_trust(current_user.account, request.form.get("trust", "")[:64], now())
-    say(gettext("その端末では、次からメールの数字も必要になります。"))
+    sessions.remove_trust(current_user.account, request.form.get("trust", "")[:64], now())
+    flash(gettext("その端末では、次からメールの数字も必要になります。"))
     return redirect(url_for("account.settings"), 303)

@@ -10,10 +10,11 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup
 
-from clock import cookie
-from mailer import insurer_of
-from models import DEPENDENT, DISPLAY_LIFE, SUBSCRIBER, Display, Member, RosterImport, today
-from views import kakunin, now
+from dates import today
+from front.clock import cookie
+from models import DEPENDENT, DISPLAY_LIFE, SUBSCRIBER, Display, Member, RosterImport
+from settings import insurer_of
+from views.services import now, services
 
 pages = Blueprint("certificate", __name__, url_prefix="/certificates")
 
@@ -36,7 +37,7 @@ def show(public_id: str) -> ResponseReturnValue:
     display = Display.create(
         id=secrets.token_urlsafe(16), session=current_user.id, viewer=me, member=member, started_at=int(moment)
     )
-    clock = kakunin().clock
+    clock = services().clock
     path = url_for("certificate.clock", public_id=public_id, display_id=display.id)
     imported = RosterImport.select(RosterImport.at).order_by(RosterImport.id.desc()).first()
     response = make_response(
@@ -70,7 +71,7 @@ def _qr(address: str) -> Markup:
 @pages.get("/<public_id>/clock/<display_id>")
 def clock(public_id: str, display_id: str) -> ResponseReturnValue:
     """The tick was refused. Everything is checked again; then one sentence for every cause, and no trigger."""
-    front, moment, path = kakunin().clock, now(), request.path
+    front, moment, path = services().clock, now(), request.path
     raw = cookie(request.environ, front.session_cookie)
     if front.live(public_id, display_id, raw, moment):
         response = make_response(front.fragment(path, moment))

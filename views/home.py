@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-import accounts
-from mailer import insurer_of
-from models import SUBSCRIBER, Member, database, today
-from views import now
+from dates import today
+from models import SUBSCRIBER, Audit, Member, database
+from settings import insurer_of
+from views.services import now
 
 pages = Blueprint("home", __name__)
 
@@ -26,7 +26,6 @@ def home() -> ResponseReturnValue:
         me=_person(me, me),
         people=people,
         has_children=any(not person["adult"] for person in people),
-        ask_trust=session.get("ask_trust", False),
     )
 
 
@@ -56,7 +55,7 @@ def allow(public_id: str) -> ResponseReturnValue:
         abort(404)
     allowed = request.form.get("allow") == "yes"
     Member.update(shows_children=allowed).where(Member.id == other.id).execute()
-    accounts.note(now(), "guardian.allowed" if allowed else "guardian.refused", me.id, other.id)
+    Audit.note(now(), "guardian.allowed" if allowed else "guardian.refused", me.id, other.id)
     return redirect(url_for("home.home"), 303)
 
 

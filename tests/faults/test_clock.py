@@ -57,7 +57,7 @@ def test_a_clock_set_back_an_hour_lengthens_nothing(enroll, app, time, mails, le
 
 
 def test_a_session_begun_on_a_machine_a_second_ahead_runs_on_this_one(enroll, app, monkeypatch):
-    import codes
+    from accounts import codes
 
     ahead = codes.Stamps.get_timestamp
     with monkeypatch.context() as other:

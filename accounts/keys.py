@@ -1,7 +1,6 @@
-"""Secrets that people type: login IDs, temporary passwords and one-time codes; and the keyed hashes of what is kept.
+"""The server's keys, and the secrets that people type: login IDs and temporary passwords, drawn, folded and hashed.
 
-One-time codes are HOTP (pyotp) under a secret derived from the server's key and the challenge's random id, so nothing of
-them is stored. Every keyed value is checked under the present key and each fallback.
+Every keyed value is checked under the present key and under each fallback.
 """
 
 from __future__ import annotations
@@ -18,21 +17,10 @@ from typing import Any
 import pyotp
 from itsdangerous import SignatureExpired, Signer, TimestampSigner, URLSafeTimedSerializer
 
-from models import AHEAD, Account, Challenge, Mail, transaction
+from models import AHEAD, Challenge
 
 LETTERS = "ACDEFGHJKMNPQRTUVWXY"  # without B I L O S Z, which are taken for 8 1 0 5 2
 SYMBOLS = LETTERS + "34679"
-CODE_LIFE = 10 * 60
-CODE_TRIES = 5
-RESEND_AFTER = 60
-CODES_AT_MOST, CODES_WITHIN = 5, 15 * 60
-
-
-class TooManyCodes(Exception):
-    """Five codes went to this member within 15 minutes. `until` is when the next may (seconds since 1970)."""
-
-    def __init__(self, until: int) -> None:
-        self.until = until
 
 
 def fold(text: str) -> str:
@@ -133,68 +121,3 @@ class Keys:
     def fits_code(self, typed: str, challenge: Challenge) -> bool:
         text = fold(typed).encode()
         return any([hmac.compare_digest(c.encode(), text) for c in self._codes(challenge.id)])
-
-
-def send_code(
-    account: Account,
-    purpose: str,
-    now: float,
-    *,
-    email: str | None = None,
-    password_hash: str | None = None,
-    decoy: bool = False,
-) -> Challenge:
-    """Make a new challenge for this member, void the ones before it, and queue its mail.
-
-    With `decoy` the address belongs to somebody else: its owner is told instead, and no code will ever fit.
-    Raises TooManyCodes at the sixth within 15 minutes.
-    """
-    moment = int(now)
-    with transaction():
-        recent = list(
-            Challenge.select(Challenge.created_at)
-            .where(Challenge.account == account, Challenge.created_at > moment - CODES_WITHIN)
-            .order_by(Challenge.created_at)
-        )
-        if len(recent) >= CODES_AT_MOST:
-            raise TooManyCodes(recent[-CODES_AT_MOST].created_at + CODES_WITHIN)
-        unused = Challenge.account == account, Challenge.used_at.is_null()
-        Challenge.update(used_at=moment).where(*unused).execute()
-        challenge = Challenge.create(
-            id=secrets.token_urlsafe(16),
-            account=account,
-            purpose=purpose,
-            email=email,
-            password_hash=password_hash,
-            decoy=decoy,
-            created_at=moment,
-        )
-        Mail.create(
-            kind="taken" if decoy else "code",
-            account=account,
-            challenge=challenge,
-            address=email or account.email,
-            created_at=moment,
-            due_at=moment,
-        )
-    return challenge
-
-
-def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
-    """Whether `typed` proves the challenge now; if so it is used up, whoever else tries at the same moment.
-
-    Wrong, expired, used and locked are all just False. Each try counts before the code is looked at.
-    """
-    moment = int(now)
-    open_now = (
-        (Challenge.id == challenge.id)
-        & Challenge.used_at.is_null()
-        & (Challenge.tries < CODE_TRIES)
-        & Challenge.created_at.between(moment - CODE_LIFE + 1, moment + AHEAD)
-    )
-    counted = Challenge.update(tries=Challenge.tries + 1).where(open_now).execute()
-    fits = keys.fits_code(typed, challenge)
-    if not counted or not fits or challenge.decoy:
-        return False
-    unused = (Challenge.id == challenge.id) & Challenge.used_at.is_null()
-    return Challenge.update(used_at=moment).where(unused).execute() == 1

@@ -3,13 +3,15 @@
 A lease says "this session may show this certificate until T", ten seconds long. It is a cookie whose signature covers the
 raw session cookie, the certificate, the display and T, so it is worth nothing anywhere else. Under a lease a tick is one
 signature and two formatted strings. In its second half, at a random moment, or where there is none, one indexed query
-grants the next. What that query refuses, Flask answers. Nothing is kept in memory but the second's formatted time.
+grants the next. What that query refuses, Flask answers. While the database does not answer, a tick goes on under its lease,
+and gets 503 without one. Nothing is kept in memory but the second's formatted time.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,18 +20,22 @@ from urllib.parse import quote
 
 from itsdangerous import BadData
 from peewee import PeeweeException
+from playhouse.pool import MaxConnectionsExceeded
 
-from codes import Keys
-from models import JST, database, live_display
+from accounts.keys import Keys
+from database import AWAY, TICKS, ticks
+from dates import JST, WEEKDAYS
+from models import live_display
 
 LEASE = 10_000  # milliseconds
 RENEW_FROM = 5_000  # milliseconds of a lease gone: from its sixth second on it may be renewed
+PATIENCE = 1
+"""Seconds that a tick without a lease waits for one of the clocks' connections; one that has a lease does not wait."""
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
 )
-WEEKDAYS = "月火水木金土日"
-FRAGMENT = Path(__file__).parent / "templates" / "certificate" / "_clock.html"
+FRAGMENT = Path(__file__).parent.parent / "templates" / "certificate" / "_clock.html"
 
 
 def cookie(environ: dict[str, Any], name: str) -> str:
@@ -42,14 +48,14 @@ def cookie(environ: dict[str, Any], name: str) -> str:
 
 
 class Clock:
-    """WSGI in front of `app`. `read_session` turns the raw session cookie into the session's id, or None."""
+    """WSGI in front of `app`. `read_session` turns the raw session cookie into what it holds."""
 
     def __init__(
         self,
         app: Callable[..., Iterable[bytes]],
         keys: Keys,
         session_cookie: str,
-        read_session: Callable[[str], str | None],
+        read_session: Callable[[str], dict[str, Any]],
         *,
         secure: bool,
         guardian_age: int,
@@ -59,6 +65,7 @@ class Clock:
         self.secure, self.guardian_age, self.now = secure, guardian_age, now
         self.lease_cookie = "__Secure-lease" if secure else "lease"
         self._signer = keys.signer("lease")
+        self._turns = threading.BoundedSemaphore(TICKS)
         self._second: tuple[int, bytes] = (-1, b"")
         head, _, rest = FRAGMENT.read_text("utf-8").strip().partition("{{ url }}")
         middle, _, rest = rest.partition("{{ date }}")
@@ -78,12 +85,14 @@ class Clock:
         headers = []
         if left <= LEASE - RENEW_FROM and random.random() * left < 1000:  # noqa: S311 - spreads load, guards nothing
             try:
-                if not self.live(parts[2], parts[4], raw, now):
+                if not self.live(parts[2], parts[4], raw, now, patience=0 if left > 0 else PATIENCE):
                     return self.app(environ, start_response)
                 headers = [("Set-Cookie", self.grant(raw, path, now))]
-            except PeeweeException:
+            except AWAY:
                 if left <= 0:
                     return self._unavailable(start_response)
+            except PeeweeException:  # Flask asks again, and has a page and a line in the log for what is wrong
+                return self.app(environ, start_response)
         body = self.fragment(path, now)
         start_response(
             "200 OK",
@@ -98,13 +107,23 @@ class Clock:
         )
         return [body]
 
-    def live(self, public_id: str, display_id: str, raw_session: str, now: float) -> bool:
-        """The full check, by one query: see models.live_display."""
-        session_id = self.read_session(raw_session)
-        if session_id is None:
+    def live(self, public_id: str, display_id: str, raw_session: str, now: float, patience: float = PATIENCE) -> bool:
+        """Return whether this session may show this certificate now, by one query: see models.live_display.
+
+        At most TICKS threads ask at once, so that a database that hangs holds no more of them; the others keep the clocks
+        going. Raise one of AWAY if the database does not answer, or if it is not one's turn within
+        `patience` seconds.
+        """
+        session_id = self.read_session(raw_session).get("_user_id")
+        if not isinstance(session_id, str):
             return False
-        with database.connection_context():
-            return live_display(display_id, session_id, public_id, now, self.guardian_age)
+        if not self._turns.acquire(timeout=patience):
+            raise MaxConnectionsExceeded
+        try:
+            with ticks.connection_context():
+                return live_display(display_id, session_id, public_id, now, self.guardian_age)
+        finally:
+            self._turns.release()
 
     def grant(self, raw_session: str, path: str, now: float) -> str:
         """The Set-Cookie that carries a lease from now on, for the clock at `path` alone."""
@@ -156,14 +175,17 @@ def _day(milliseconds: int) -> int:
     return (milliseconds // 1000 + 9 * 3600) // 86400
 
 
-def session_reader(serializer: Any, max_age: int) -> Callable[[str], str | None]:
-    """How the clock reads Flask's session cookie: its signature and age checked, then flask-login's id."""
+def session_reader(serializer: Any, max_age: int) -> Callable[[str], dict[str, Any]]:
+    """Return a reader of Flask's session cookie, which gives what a good cookie holds, and nothing of another.
 
-    def read(raw: str) -> str | None:
+    `max_age` is in seconds.
+    """
+
+    def read(raw: str) -> dict[str, Any]:
         try:
-            found = serializer.loads(raw, max_age=max_age).get("_user_id")
-        except (BadData, AttributeError):
-            return None
-        return found if isinstance(found, str) else None
+            found = serializer.loads(raw, max_age=max_age) if raw else {}
+        except BadData:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     return read

@@ -1,6 +1,6 @@
 """Static files as they are served: a hash in each name, so that they may be kept for a year, and compressed once.
 
-`python -m assets` makes them in build/static from static/, where icon.svg is also drawn as PNG, and from the htmx wheel that
+`python -m front.assets` makes them in build/static from static/, where icon.svg is also drawn as PNG, and from the htmx wheel that
 was downloaded to build/.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import resvg_py
 from whitenoise.compress import Compressor
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "build" / "static"
 HTMX = "django_htmx/static/django_htmx/htmx-2.min.js"
 """Where the wheel of django-htmx holds htmx 2.0. It is the one way to have it from a registry by hash without Node."""

@@ -1,4 +1,4 @@
-"""Dates as Japanese offices write them, western and by era, in any width."""
+"""The insurer's day, birthdays, and dates as Japanese offices write them: western and by era, in any width."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import datetime as dt
 import re
 import unicodedata
+
+JST = dt.timezone(dt.timedelta(hours=9), "JST")  # no daylight saving time since 1951
+WEEKDAYS = "月火水木金土日"
 
 ERAS = (
     ("明治", "M", dt.date(1868, 1, 25), dt.date(1912, 7, 30)),
@@ -26,6 +29,19 @@ _ALIKE = str.maketrans("-‐‑–—−ー／．。", "-------/..")
 _WESTERN = re.compile(r"(\d{4})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
 _ERA = re.compile(r"(明治|大正|昭和|平成|令和|[MTSHR])(元|\d{1,2})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
+
+
+def today(now: float) -> dt.date:
+    """The insurer's day at the moment `now` (seconds since 1970)."""
+    return dt.datetime.fromtimestamp(now, JST).date()
+
+
+def birthday(born: dt.date, age: int) -> dt.date:
+    """The day on which a person reaches `age` in years; born on 29 February, that is 1 March of a common year (民法143条)."""
+    try:
+        return born.replace(year=born.year + age)
+    except ValueError:
+        return dt.date(born.year + age, 3, 1)
 
 
 class BadDate(ValueError):
@@ -71,6 +87,20 @@ def in_words(day: dt.date) -> str:
     name, _, first, _ = next(era for era in reversed(ERAS) if era[2] <= day)
     year = day.year - first.year + 1
     return f"{name}{'元' if year == 1 else year}年{day.month}月{day.day}日"
+
+
+ROMAN = {"明治": "MEIJI", "大正": "TAISHO", "昭和": "SHOWA", "平成": "HEISEI", "令和": "REIWA"}
+
+
+def era_years(day: dt.date) -> list[tuple[str, str]]:
+    """Return how the era and its year may be written: 昭和, S, SHOWA or nothing, each with 54; of a first year 元 and 01, too."""
+    found = []
+    for name, letter, first, last in ERAS:
+        if first <= day <= last:
+            year = day.year - first.year + 1
+            forms = {str(year), f"{year:02}"} | ({"元"} if year == 1 else set())
+            found += [(prefix, form) for prefix in (name, letter, ROMAN[name], "") for form in sorted(forms)]
+    return found
 
 
 def _written(plain: str) -> dt.date:

@@ -9,19 +9,17 @@ import io
 import json
 import re
 import secrets
-import socket
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import has_request_context, request
 
-from clock import CSP
-from models import JST
+from dates import JST
+from front.clock import CSP
 
 Wsgi = Callable[..., Iterable[bytes]]
 
@@ -43,7 +41,7 @@ REQUEST_ID = "kakunin.request_id"
 """Where the environ holds the request's id."""
 
 
-class Requests:
+class RequestLog:
     """Gives each request an id, returned as X-Request-ID, and where `log` is set writes one JSON line about it on stderr.
 
     The id is the reverse proxy's own where `proxied` says that there is one, else made here. A line names the endpoint, never
@@ -91,7 +89,7 @@ def _endpoint(environ: dict[str, Any]) -> str:
     return (request.endpoint or "none") if has_request_context() else "static"
 
 
-class Headers:
+class SecurityHeaders:
     """Security headers on every answer, errors and static files too."""
 
     def __init__(self, app: Wsgi, *, secure: bool) -> None:
@@ -107,19 +105,19 @@ class Headers:
         return self.app(environ, start)
 
 
-class Hosts:
-    """Refuses requests under a Host that is not ours, but for the health check of a load balancer; and heads too long."""
+class HostCheck:
+    """Refuse requests under a Host that is not ours, and heads that are too long. A load balancer's health check may name any.
+
+    The whole header counts: a host, or a host and a port.
+    """
 
     def __init__(self, app: Wsgi, hosts: set[str]) -> None:
         self.app, self.hosts = app, hosts
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self.hosts and environ.get("PATH_INFO") != "/healthz":
-            try:
-                host = urlsplit("//" + environ.get("HTTP_HOST", "")).hostname
-            except ValueError:
-                host = None
-            if host not in self.hosts:
+            named = re.fullmatch(r"\[?([^\[\]@/?#\s]+?)\]?(:\d{1,5})?", environ.get("HTTP_HOST", ""))
+            if not named or named[1].lower() not in self.hosts:
                 return refuse(environ, "front.hosts", start_response, "400 Bad Request", "このアドレスでは表示できません。")
         if len(environ.get("HTTP_COOKIE", "")) + len(environ.get("QUERY_STRING", "")) > HEAD_MOST:
             sentence = "ブラウザから送られた情報が長すぎます。ブラウザのCookieを消してから、もう一度お試しください。"
@@ -127,32 +125,48 @@ class Hosts:
         return self.app(environ, start_response)
 
 
-class Admission:
-    """Lets at most `most` requests into Flask at once, so that slow ones never take the threads that ticks need."""
-
-    def __init__(self, app: Wsgi, most: int) -> None:
-        self.app = app
-        self.free = threading.BoundedSemaphore(most)
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not self.free.acquire(blocking=False):
-            return refuse(environ, "front.admission", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
-        try:
-            return self.app(environ, start_response)
-        finally:
-            self.free.release()
+Known = Callable[[dict[str, Any]], bool]
+"""Whether the sender of a form was once right about a password; see front.wrap."""
 
 
-class Bodies:
-    """Reads a form before it is admitted into Flask, so that clients who send slowly, or never end, hold none of its places.
+class ConcurrencyLimit:
+    """Admit at most `most` requests into Flask at once, so that slow ones never take the threads that ticks need.
 
-    At most `most` threads read at once, and half as many for one address; a form of ours comes in one packet. The rest get
-    503 at once. What is longer than `longest` bytes gets 413 unread.
+    Of these places strangers' forms, each of which may cost an argon2 verification, take a quarter at most, and the forms of
+    those who are known three eighths: whatever is sent, pages have the rest.
     """
 
-    def __init__(self, app: Wsgi, most: int, longest: int) -> None:
-        self.app, self.most, self.longest = app, most, longest
-        self.reading: Counter[str] = Counter()
+    def __init__(self, app: Wsgi, most: int, is_known: Known = lambda _environ: False) -> None:
+        self.app, self.is_known = app, is_known
+        self.all, self.strangers, self.known = map(
+            threading.BoundedSemaphore, (most, max(2, most // 4), max(2, most * 3 // 8))
+        )
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        shares = [self.all]
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            shares.insert(0, self.known if self.is_known(environ) else self.strangers)
+        with contextlib.ExitStack() as places:
+            for share in shares:
+                if not share.acquire(blocking=False):
+                    return refuse(
+                        environ, "front.admission", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3")
+                    )
+                places.callback(share.release)
+            return self.app(environ, start_response)
+
+
+class BodyBuffer:
+    """Read a form before it is admitted into Flask, so that clients who send slowly, or never end, hold none of its places.
+
+    At most `most` threads read at once, a third of them for those who are known, and half of each share for one address: a
+    form of ours comes in one packet. The rest get 503 at once. What is longer than `longest` bytes gets 413 unread.
+    """
+
+    def __init__(self, app: Wsgi, most: int, longest: int, is_known: Known = lambda _environ: False) -> None:
+        self.app, self.longest, self.is_known = app, longest, is_known
+        self.shares = {True: max(1, most // 3), False: max(1, most * 2 // 3)}
+        self.reading: Counter[tuple[bool, str]] = Counter()
         self.lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -161,28 +175,34 @@ class Bodies:
             return self.app(environ, start_response)
         length = environ.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()) or int(length) > self.longest:
-            return refuse(
-                environ,
-                "front.bodies",
-                start_response,
-                "413 Content Too Large",
-                "送られた内容が長すぎます。短くして、もう一度お試しください。",
-            )
-        address = environ.get("REMOTE_ADDR", "")
-        with self.lock:
-            full = self.reading.total() >= self.most or self.reading[address] >= self.most // 2
-            self.reading[address] += not full
-        if full:
+            sentence = "送られた内容が長すぎます。短くして、もう一度お試しください。"
+            return refuse(environ, "front.bodies", start_response, "413 Content Too Large", sentence)
+        reader = self.is_known(environ), environ.get("REMOTE_ADDR", "")
+        if not self._begin(reader):
             return refuse(environ, "front.bodies", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
         try:
             body = environ["wsgi.input"].read(int(length)) if int(length) else b""
         finally:
-            with self.lock:
-                self.reading[address] -= 1
-                self.reading += Counter()  # forgets who reads nothing
+            self._end(reader)
         environ["wsgi.input"] = io.BytesIO(body)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return self.app(environ, start_response)
+
+    def _begin(self, reader: tuple[bool, str]) -> bool:
+        """Take a place to read, and return whether there was one."""
+        with self.lock:
+            share = self.shares[reader[0]]
+            taken = sum(count for (known, _), count in self.reading.items() if known == reader[0])
+            if taken >= share or self.reading[reader] >= max(1, share // 2):
+                return False
+            self.reading[reader] += 1
+            return True
+
+    def _end(self, reader: tuple[bool, str]) -> None:
+        with self.lock:
+            self.reading[reader] -= 1
+            if not self.reading[reader]:
+                del self.reading[reader]
 
 
 def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
@@ -200,14 +220,3 @@ def plain(
     sizes = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
     start_response(status, [*sizes, *headers])
     return [body]
-
-
-def own_addresses() -> set[str]:
-    """The names and addresses under which this machine is reached on its own network."""
-    found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
-        found.add(probe.getsockname()[0])
-    with contextlib.suppress(OSError):
-        found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
-    return found

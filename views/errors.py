@@ -1,0 +1,60 @@
+"""What people read when something does not work, with the face of the other pages."""
+
+from __future__ import annotations
+
+from flask import Flask, current_app, redirect, render_template, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import lazy_gettext as _
+from peewee import DataError
+from werkzeug.exceptions import HTTPException, NotFound
+
+from database import AWAY
+from front.middleware import plain
+from models import Stale
+from views.formats import language
+
+SENTENCES = {
+    400: _("送られた内容を読めませんでした。前の画面にもどって、もう一度お試しください。"),
+    403: _("この画面からは送れませんでした。ホームを開きなおして、もう一度お試しください。"),
+    404: _("ページが見つかりません。ホームにもどってください。"),
+    405: _("この操作はできません。ホームにもどってください。"),
+    413: _("送られた内容が長すぎます。短くして、もう一度お試しください。"),
+    503: _("ただいま混み合っているか、点検中です。1分ほど待って、もう一度お試しください。"),
+    500: _("うまく表示できませんでした。1分ほど待って、もう一度お試しください。"),
+}
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(HTTPException, explain)
+    app.register_error_handler(Stale, start_again)
+    app.register_error_handler(DataError, no_such_text)
+    for error in AWAY:
+        app.register_error_handler(error, no_database)
+
+
+def explain(error: HTTPException) -> ResponseReturnValue:
+    """Return a page with one sentence that says what to do."""
+    code = error.code or 500
+    if error.response is not None or code < 400:
+        return error
+    sentence = SENTENCES.get(code, SENTENCES[400 if code < 500 else 500])
+    headers = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
+    return render_template("error.html", code=code, sentence=sentence, home=True), code, headers
+
+
+def start_again(_error: Stale) -> ResponseReturnValue:
+    """Lead to the login: the password changed in the very moment in which it was used."""
+    session.clear()
+    return redirect(url_for("login.login"), 303)
+
+
+def no_such_text(_error: DataError) -> ResponseReturnValue:
+    """Answer 404: PostgreSQL was asked for an id with a NUL in it, which it cannot hold, so nobody has that id."""
+    return explain(NotFound())
+
+
+def no_database(error: Exception) -> ResponseReturnValue:
+    """Answer 503 without a query: the layout would ask for the insurer of whoever is logged in."""
+    current_app.logger.error("The database does not answer: %s", type(error).__name__)
+    page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language())
+    return current_app.response_class(page, 503, {"Retry-After": "10"}, mimetype="text/html")
