@@ -70,7 +70,7 @@ def clerk(fresh, tmp_path, monkeypatch, now):
 
 
 def stored(*fields):
-    return sorted(Member.select(*(getattr(Member, field) for field in fields)).tuples())
+    return sorted(Member.select(*(getattr(Member, field) for field in fields)).tuples(), key=str)
 
 
 def everything():
@@ -317,6 +317,18 @@ def test_a_withheld_person_gets_no_letter_and_only_an_explicit_0_lifts_it(clerk)
     assert [row["氏名"] for row in clerk.letters] == ["佐倉 美咲"]
     assert Account.select().count() == 2
     assert Audit.select().where(Audit.action == "member.lifted").count() == 1
+
+
+def test_what_a_subscriber_allowed_ends_when_a_roster_withholds_them_and_does_not_return(clerk):
+    clerk.roster([HEAD, WIFE, CHILD, OTHER])
+    head, other = (Member.get(Member.name == person["氏名"]).id for person in (HEAD, OTHER))
+    Member.update(shows_children=True, allowed_by=head).where(Member.name == WIFE["氏名"]).execute()
+    Member.update(shows_children=True, allowed_by=other).where(Member.name == CHILD["氏名"]).execute()
+    clerk.roster([HEAD | {"不開示": "1"}, WIFE, CHILD, OTHER])
+    rest = stored("branch", "shows_children", "allowed_by")
+    assert rest == [("00", False, None), ("00", False, None), ("01", False, None), ("02", True, other)]
+    clerk.roster([HEAD | {"不開示": "0"}, WIFE, CHILD, OTHER])
+    assert stored("branch", "shows_children", "allowed_by") == rest
 
 
 def test_who_is_withheld_stays_so_where_another_turns_withheld_in_the_same_file(clerk):
