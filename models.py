@@ -24,8 +24,8 @@ from peewee import (
     fn,
 )
 
-from database import database, ticks
-from dates import birthday, today
+from database import database
+from dates import birthday
 
 SUBSCRIBER, DEPENDENT = 1, 2  # 本人, 家族
 NONE, WEB, PAPER = "none", "web", "paper"  # how the certificate is delivered; NONE is a マイナ保険証 user
@@ -56,7 +56,7 @@ class Member(Table):
     """A person of the roster (加入者) with what their certificate states.
 
     The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`; where the roster has a
-    `person_id`, that is the key. `public_id` names the certificate in addresses, by at least 76 random bits.
+    `person_id`, that is the key. `public_id` names the certificate in addresses, by 96 random bits.
     """
 
     public_id = CharField(unique=True, max_length=24)
@@ -82,6 +82,7 @@ class Member(Table):
     remarks = TextField(default="")
     withheld = BooleanField(default=False)
     shows_children = BooleanField(default=False)  # an adult dependent whom the subscriber lets show the children's
+    allowed_by = IntegerField(null=True)  # the id of the subscriber who lets them; see guards_on
 
     class Meta:
         indexes = ((("household", "branch"), False),)
@@ -123,34 +124,79 @@ class Member(Table):
         """Whether others of the household may show this dependent's certificate: younger than `guardian_age` years."""
         return self.relation == DEPENDENT and day < birthday(self.birth_date, guardian_age)
 
-    def may_show(self, other: Member, day: dt.date, guardian_age: int) -> bool:
+    def subscriber_on(self, day: dt.date) -> Member | None:
+        """Return the household's subscriber on that day: of those who are covered the newest, or None.
+
+        A 記号・番号 may be handed on, so there may have been others. A dependent's certificate names the subscriber
+        (47条3項), a withheld one too, and a dependent's letter is addressed to them.
+        """
+        return newest_subscriber(Member, self.household, day).first()
+
+    def guards_on(self, day: dt.date, guardian_age: int, subscriber: Member | None) -> bool:
+        """Whether this person may show the certificates of the household's children on that day.
+
+        The household's `subscriber` on that day may, and so may an adult dependent whom that same subscriber allowed.
+        Nobody may whose own cover does not run: the 記号・番号 may be another family's by now.
+        """
+        if subscriber is None or subscriber.id is None or subscriber.withheld or self.withheld or not self.covered_on(day):
+            return False
+        if self.id == subscriber.id:
+            return True
+        allowed = self.shows_children and self.allowed_by == subscriber.id
+        return allowed and self.relation == DEPENDENT and not self.is_child_on(day, guardian_age)
+
+    def may_show(self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None) -> bool:
         """Whether this person's login may open the certificate of `other` on that day.
 
-        One's own; the subscriber those of the household's children; an adult dependent those too where the subscriber
-        allowed it. Nobody's who is withheld.
+        - Members may show their own certificate.
+        - Those who guard the household's children may show the children's, while the children are covered.
+        - Nobody may show a withheld member's, and a withheld member shows nothing.
+
+        `subscriber` is the household's on that day; it is looked up if it is not given.
         """
         if other.withheld or self.withheld:
             return False
         if other.id == self.id:
             return True
-        guardian = self.relation == SUBSCRIBER or (
-            self.shows_children and not self.is_child_on(day, guardian_age) and self.covered_on(day)
-        )
-        return guardian and other.household == self.household and other.is_child_on(day, guardian_age)
+        if other.household != self.household or not other.is_child_on(day, guardian_age) or not other.covered_on(day):
+            return False
+        return self.guards_on(day, guardian_age, subscriber or self.subscriber_on(day))
 
     def family_on(self, day: dt.date, guardian_age: int) -> list[Member]:
-        """The others whom this person's home lists: for the subscriber every dependent who is covered and not withheld,
-        for an allowed adult dependent the children, for anyone else nobody."""
-        if self.relation != SUBSCRIBER and not self.shows_children:
+        """Return the others whom this person's home lists on that day, those whose certificate they can show now first.
+
+        The subscriber sees every dependent who is covered and not withheld. An allowed adult dependent sees the children,
+        and anybody else nobody.
+        """
+        subscriber = self.subscriber_on(day)
+        if subscriber is None or not self.guards_on(day, guardian_age, subscriber):
             return []
-        others = Member.select().where(
-            Member.household == self.household,
-            Member.id != self.id,
-            Member.relation == DEPENDENT,
-            ~Member.withheld,
-        )
-        listed = [m for m in others.order_by(Member.birth_date.desc(), Member.id) if m.covered_on(day)]
-        return listed if self.relation == SUBSCRIBER else [m for m in listed if self.may_show(m, day, guardian_age)]
+        family = Member.household == self.household, Member.id != self.id, Member.relation == DEPENDENT, ~Member.withheld
+        listed = [
+            m for m in Member.select().where(*family).order_by(Member.birth_date.desc(), Member.id) if m.covered_on(day)
+        ]
+        if self.id != subscriber.id:
+            listed = [m for m in listed if m.is_child_on(day, guardian_age)]
+        return sorted(listed, key=lambda m: not self.can_show(m, day, guardian_age, subscriber))
+
+    def can_show(self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None) -> bool:
+        """Whether this person may show the certificate of `other` on that day, and it is valid then."""
+        return other.state_on(day) == "valid" and self.may_show(other, day, guardian_age, subscriber)
+
+    def shows_others_on(self, day: dt.date, guardian_age: int) -> bool:
+        """Whether this person can show somebody else's certificate on that day."""
+        first = next(iter(self.family_on(day, guardian_age)), None)
+        return first is not None and self.can_show(first, day, guardian_age)
+
+
+def newest_subscriber(people: Any, household: Any, day: dt.date) -> Any:
+    """Return the query for the newest of a household's subscribers who are covered on that day.
+
+    `people` is Member or an alias of it; `household` may be the column of another.
+    """
+    covered = (people.qualified_on <= day) & (people.lost_on.is_null() | (people.lost_on > day))
+    found = people.select(people).where(people.household == household, people.relation == SUBSCRIBER, covered)
+    return found.order_by(people.qualified_on.desc(), people.id.desc()).limit(1)
 
 
 class Account(Table):
@@ -337,46 +383,3 @@ class RosterImport(Table):
 
 
 TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
-
-_Viewer = Member.alias("viewer")
-_SHOWN = ["id", "household", "relation", "birth_date", "qualified_on", "lost_on", "delivery"]
-_SHOWN += ["issued_on", "expires_on", "withheld", "shows_children"]
-_RUNS = ["trusted", "created_at", "seen_at", "ended_at"]
-_LIVE_COLUMNS = [
-    Display.started_at,
-    *(getattr(Session, name) for name in _RUNS),
-    *(getattr(Member, name) for name in _SHOWN),
-    *(getattr(_Viewer, name) for name in _SHOWN),
-]
-_LIVE = (
-    Display.select(*_LIVE_COLUMNS)
-    .join(Session, on=(Display.session == Session.id))
-    .switch(Display)
-    .join(Member, on=(Display.member == Member.id))
-    .switch(Display)
-    .join(_Viewer, on=(Display.viewer == _Viewer.id))
-)
-_live_sql: dict[type, str] = {}
-
-
-def live_display(display_id: str, session_id: str, public_id: str, now: float, guardian_age: int) -> bool:
-    """Whether everything still allows this display to be live at the moment `now`.
-
-    One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is valid today, and its viewer
-    may show it. Its SQL is put together once: a thousand renewals a second would spend most of their time on that.
-    """
-    kind = type(ticks.obj)
-    if kind not in _live_sql:
-        _live_sql[kind] = _LIVE.where(Display.id == "", Display.session == "", Member.public_id == "").sql()[0]
-    row = ticks.execute_sql(_live_sql[kind], (display_id, session_id, public_id)).fetchone()
-    if row is None:
-        return False
-    values = [column.python_value(value) for column, value in zip(_LIVE_COLUMNS, row, strict=True)]
-    runs, shown = len(_RUNS) + 1, len(_RUNS) + 1 + len(_SHOWN)
-    session = Session(**dict(zip(_RUNS, values[1:runs], strict=True)))
-    if not -AHEAD <= now - values[0] < DISPLAY_LIFE or not session.runs_at(now):
-        return False
-    member = Member(**dict(zip(_SHOWN, values[runs:shown], strict=True)))
-    viewer = Member(**dict(zip(_SHOWN, values[shown:], strict=True)))
-    day = today(now)
-    return member.state_on(day) == "valid" and viewer.may_show(member, day, guardian_age)

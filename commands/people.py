@@ -84,7 +84,7 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         member: Member = account.member
         password = next(iter(temporary_passwords(1)))
         number = member.insurer_number, member.symbol, member.number, member.branch
-        to = " ".join((addressee or _addressee(member)).split())
+        to = " ".join((addressee or _addressee(member, dates.today(now))).split())
         cells = (
             grouped(account.login_id),
             grouped(password),
@@ -110,15 +110,14 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
     click.echo(f"{credentials} に新しい仮パスワードを書きました。印刷したら消してください。")
 
 
-def _addressee(member: Member) -> str:
-    """Who gets the letter: the subscriber, unless nothing may go to them."""
+def _addressee(member: Member, day: dt.date) -> str:
+    """Return whom the letter goes to: the subscriber, unless there is none or nothing may go to them. Raise Failed then."""
     if member.relation == models.SUBSCRIBER:
         return member.name
-    heads = Member.select().where(Member.household == member.household, Member.relation == models.SUBSCRIBER)
-    head = heads.order_by(Member.id.desc()).first()
-    if head is None or head.withheld:
+    subscriber = member.subscriber_on(max(day, member.qualified_on))
+    if subscriber is None or subscriber.withheld:
         raise Failed("この人のお手紙を本人（被保険者）あてには出せません。--addressee で宛名を指定してください。")
-    return head.name
+    return subscriber.name
 
 
 @members.command()
@@ -129,6 +128,7 @@ def withhold(login_id: str) -> None:
         account = _account(login_id)
         with transaction():
             Member.update(withheld=True).where(Member.id == account.member_id).execute()
+            Member.update(shows_children=False, allowed_by=None).where(Member.allowed_by == account.member_id).execute()
             accounts.withhold([account.member_id])
             Audit.note(moment(), "member.withheld", None, account.member_id, "command")
     click.echo("不開示にしました。ログイン、メールアドレスを消しました。戻すには名簿の不開示を 0 にして取り込みます。")
@@ -143,6 +143,8 @@ def purge(left_before: dt.date) -> None:
         raise click.BadParameter("今日より後の日は指定できません。", param_hint="--left-before")
     with store(), exclusive_lock(seconds=60), transaction():
         gone = Member.delete().where(Member.lost_on < left_before).execute()
+        unknown = Member.allowed_by.is_null(False) & Member.allowed_by.not_in(Member.select(Member.id))
+        Member.update(shows_children=False, allowed_by=None).where(unknown).execute()
         Audit.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
     click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")
 

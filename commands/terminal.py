@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import peewee
+import psycopg
 from flask import current_app
 
 import settings
@@ -64,7 +65,7 @@ def store() -> Iterator[None]:
             yield
     except (Busy, CannotWrite) as refused:
         raise Failed(str(refused)) from refused
-    except (sqlite3.Error, peewee.DatabaseError, OSError) as broken:
+    except (sqlite3.Error, psycopg.Error, peewee.DatabaseError, OSError) as broken:
         raise Failed(
             f"保存できませんでした。データベースは元のままです（{broken}）。空き容量などを確かめてください。"
         ) from broken

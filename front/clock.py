@@ -26,7 +26,7 @@ from playhouse.pool import MaxConnectionsExceeded
 from accounts.keys import Keys
 from database import AWAY, TICKS, ticks
 from dates import JST, WEEKDAYS
-from models import live_display
+from front.live import live_display
 
 LEASE = 10_000  # milliseconds
 RENEW_FROM = 5_000  # milliseconds of a lease gone: from its sixth second on it may be renewed
@@ -108,7 +108,7 @@ class Clock:
         return [body]
 
     def live(self, public_id: str, display_id: str, raw_session: str, now: float, patience: float = PATIENCE) -> bool:
-        """Return whether this session may show this certificate now, by one query: see models.live_display.
+        """Return whether this session may show this certificate now, by one query: see front.live.
 
         At most TICKS threads ask at once, so that a database that hangs holds no more of them; the others keep the clocks
         going. Raise one of AWAY if the database does not answer, or if it is not one's turn within

@@ -69,6 +69,7 @@ def statements(plan: Plan, now: float) -> workspace.Statements:
         done.append(("UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (plan.today.isoformat(),)))
     if plan.hidden:
         hidden = "SELECT id FROM changing WHERE withheld"
+        done.append((f"UPDATE member SET shows_children = FALSE, allowed_by = NULL WHERE allowed_by IN ({hidden})", ()))
         theirs = f"SELECT email_key FROM account WHERE member_id IN ({hidden})"
         done.append((f"DELETE FROM mail WHERE lower(address) IN ({theirs})", ()))  # others' mails, that the address is taken
         done.append((f"DELETE FROM account WHERE member_id IN ({hidden})", ()))

@@ -1,6 +1,7 @@
 """Rosters against what is stored: what changes, what is refused, and that it is all or nothing."""
 
 import csv
+import itertools
 import random
 import signal
 import stat
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from statistics import median_low as median
 
 import pytest
 
@@ -68,7 +70,7 @@ def clerk(fresh, tmp_path, monkeypatch, now):
 
 
 def stored(*fields):
-    return sorted(Member.select(*(getattr(Member, field) for field in fields)).tuples())
+    return sorted(Member.select(*(getattr(Member, field) for field in fields)).tuples(), key=str)
 
 
 def everything():
@@ -317,6 +319,18 @@ def test_a_withheld_person_gets_no_letter_and_only_an_explicit_0_lifts_it(clerk)
     assert Audit.select().where(Audit.action == "member.lifted").count() == 1
 
 
+def test_what_a_subscriber_allowed_ends_when_a_roster_withholds_them_and_does_not_return(clerk):
+    clerk.roster([HEAD, WIFE, CHILD, OTHER])
+    head, other = (Member.get(Member.name == person["氏名"]).id for person in (HEAD, OTHER))
+    Member.update(shows_children=True, allowed_by=head).where(Member.name == WIFE["氏名"]).execute()
+    Member.update(shows_children=True, allowed_by=other).where(Member.name == CHILD["氏名"]).execute()
+    clerk.roster([HEAD | {"不開示": "1"}, WIFE, CHILD, OTHER])
+    rest = stored("branch", "shows_children", "allowed_by")
+    assert rest == [("00", False, None), ("00", False, None), ("01", False, None), ("02", True, other)]
+    clerk.roster([HEAD | {"不開示": "0"}, WIFE, CHILD, OTHER])
+    assert stored("branch", "shows_children", "allowed_by") == rest
+
+
 def test_who_is_withheld_stays_so_where_another_turns_withheld_in_the_same_file(clerk):
     clerk.roster([HEAD, WIFE | {"不開示": "1"}, CHILD])
     done = clerk.roster([HEAD, WIFE | {"備考": "新しい"}, CHILD | {"不開示": "1"}])
@@ -538,6 +552,23 @@ def test_of_many_people_each_gets_a_letter_and_ids_that_nobody_ever_had(clerk, u
     assert len({m.public_id for m in Member.select()}) == 2501
     assert (Member.select().where(Member.id <= 7000).count() == 0) is used_before
     assert counts(clerk.roster(crowd(2500))) == (0, 0, 0, 2500, 0)
+
+
+def test_no_id_says_where_its_owner_stands_in_the_roster(clerk):
+    """A hidden person between two others of a household would show as a gap in ids that follow the rows."""
+    hidden = [
+        person | {"番号": "1", "不開示": "1"} if person is WIFE else person | {"番号": "1"} for person in (HEAD, WIFE, CHILD)
+    ]
+    clerk.roster([*hidden, *[row | {"記号": "群"} for row in crowd(1600)]])
+    logins = [a.login_id for a in Account.select().order_by(Account.member)]
+    for ids in ([m.public_id for m in Member.select().order_by(Member.id)], logins):
+        assert len(set(ids)) == len(ids)
+        ascending = sum(one < next for one, next in itertools.pairwise(ids))
+        assert 0.4 < ascending / len(ids) < 0.6  # by chance one in 10**14
+        tops = [sum(id > median(ids) for id in ids[start : start + 400]) for start in range(0, 1600, 400)]
+        assert all(120 < top < 280 for top in tops), (
+            tops
+        )  # eight deviations from the middle: no batch has a place of its own
 
 
 FAMILIES = [

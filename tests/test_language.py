@@ -136,8 +136,9 @@ def test_a_certificate_is_japanese_for_the_desk_and_names_its_items_in_english_f
     assert "通信が切れています" in phone.get(page.clock["hx-get"]).text
 
 
-def test_an_icon_on_the_home_screen_begins_at_ones_own_certificate(enroll):
-    phone = enroll(NAO)
+def test_an_icon_on_the_home_screen_begins_at_ones_own_certificate_or_home_for_who_may_show_others(enroll):
+    assert enroll(NAO).get("/certificates/mine").url == "/"
+    phone = enroll("佐倉 美咲")
     own = phone.page.link("/certificates/")
     assert phone.get("/certificates/mine").url == own
     phone.post("/logout")

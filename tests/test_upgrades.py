@@ -48,7 +48,7 @@ def write() -> None:
 
 
 def read() -> list:
-    columns = {table: row.split(" | ")[0] for table, row in ROWS.items()}
+    columns = {table: row.split(" | ")[0].replace("public_id, ", "") for table, row in ROWS.items()}
     return [models.database.execute_sql(f"SELECT {names} FROM {table}").fetchall() for table, names in columns.items()]
 
 
@@ -90,6 +90,44 @@ def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes
         models.database.execute_sql(f"DELETE FROM {table}")
     write()
     assert read() == before
+
+
+@pytest.fixture
+def released(fresh):
+    """released(rows) makes a database of version 0.1.0 with these members, and upgrades it."""
+
+    def released(rows: list[dict]) -> list[Member]:
+        database.connect(fresh())
+        runner = Runner(models.database.obj, str(settings.MIGRATIONS))
+        runner.up("0001_initial")
+        columns, values = ROWS["member"].split(" | ")
+        for row in rows:
+            given = dict(zip(columns.split(", "), values.split(", "), strict=True)) | {k: repr(v) for k, v in row.items()}
+            models.database.execute_sql(f"INSERT INTO member ({', '.join(given)}) VALUES ({', '.join(given.values())})")
+        runner.up()
+        return list(Member.select().order_by(Member.id))
+
+    return released
+
+
+def test_an_upgrade_gives_every_certificate_a_new_random_id(released):
+    people = released([{"id": n, "public_id": f"{n:x}{'0' * 20}"} for n in (1, 2, 19_999, 20_000, 45_000)])
+    ids = [person.public_id for person in people]
+    assert len(set(ids)) == 5
+    assert all(re.fullmatch("[0-9a-f]{24}", id) for id in ids)
+    assert not any("0" * 20 in id for id in ids)
+
+
+def test_an_upgrade_keeps_permissions_whose_giver_is_certain(released):
+    rows = [("h", 1, False), ("h", 2, True), ("h", 2, False), ("handed on", 1, False), ("handed on", 1, False)]
+    rows += [("handed on", 2, True), ("headless", 2, True)]
+    people = released(
+        [
+            {"id": n, "public_id": f"p{n}", "household": household, "relation": relation, "shows_children": shows}
+            for n, (household, relation, shows) in enumerate(rows, 1)
+        ]
+    )
+    assert [person.allowed_by for person in people] == [None, 1, *[None] * 5]
 
 
 def upgrade(folder) -> subprocess.Popen:

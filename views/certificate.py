@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from dates import today
 from front.clock import cookie
-from models import DEPENDENT, DISPLAY_LIFE, SUBSCRIBER, Display, Member, RosterImport
+from models import DEPENDENT, DISPLAY_LIFE, Display, Member, RosterImport
 from settings import insurer_of
 from views.services import now, services
 
@@ -21,8 +21,11 @@ pages = Blueprint("certificate", __name__, url_prefix="/certificates")
 
 @pages.get("/mine")
 def mine() -> ResponseReturnValue:
-    """Where an icon on the home screen begins: one's own certificate, or home, which says why there is none."""
-    return redirect(url_for("certificate.show", public_id=current_user.account.member.public_id))
+    """Lead an icon on the home screen to home if others can be shown there, else to one's own certificate."""
+    me = current_user.account.member
+    if me.shows_others_on(today(now()), current_app.config["GUARDIAN_AGE"]):
+        return redirect(url_for("home.home"))
+    return redirect(url_for("certificate.show", public_id=me.public_id))
 
 
 @pages.get("/<public_id>")
@@ -44,7 +47,7 @@ def show(public_id: str) -> ResponseReturnValue:
         render_template(
             "certificate/certificate.html",
             member=member,
-            subscriber_name=_subscriber_name(member),
+            subscriber=member.subscriber_on(day) if member.relation == DEPENDENT else None,
             insurer=insurer_of(current_app.config, member),
             imported_on=today(imported.at) if imported else None,
             clock_url=path,
@@ -56,14 +59,6 @@ def show(public_id: str) -> ResponseReturnValue:
     raw = cookie(request.environ, clock.session_cookie)
     response.headers.add("Set-Cookie", clock.grant(raw, path, moment))
     return response
-
-
-def _subscriber_name(member: Member) -> str | None:
-    """A dependent's certificate names the subscriber (47条3項)."""
-    if member.relation != DEPENDENT:
-        return None
-    head = Member.household == member.household, Member.relation == SUBSCRIBER
-    return Member.select(Member.name).where(*head).scalar()
 
 
 def qr(address: str) -> Markup:
@@ -85,7 +80,7 @@ def clock(public_id: str, display_id: str) -> ResponseReturnValue:
     display = Display.select(Display, Member).join(Member, on=Display.member).where(*mine).first()
     if display is not None and moment >= display.started_at + DISPLAY_LIFE:
         me, day = current_user.account.member, today(moment)
-        if display.member.state_on(day) == "valid" and me.may_show(display.member, day, current_app.config["GUARDIAN_AGE"]):
+        if me.can_show(display.member, day, current_app.config["GUARDIAN_AGE"]):
             again = url_for("certificate.show", public_id=public_id)
     response = make_response(render_template("certificate/_ended.html", again_url=again))
     response.headers.add("Set-Cookie", front.clear(path))

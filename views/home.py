@@ -11,7 +11,7 @@ from flask_login import current_user
 from database import database
 from dates import today
 from front.clock import date_and_time
-from models import SUBSCRIBER, Audit, Member
+from models import Audit, Member
 from settings import insurer_of
 from views.certificate import qr
 from views.services import now
@@ -35,13 +35,13 @@ def home() -> ResponseReturnValue:
 def _person(me: Member, other: Member) -> dict[str, Any]:
     day, guardian_age = today(now()), current_app.config["GUARDIAN_AGE"]
     state, child = other.state_on(day), other.is_child_on(day, guardian_age)
-    shown = state == "valid" and me.may_show(other, day, guardian_age)
+    shown = me.can_show(other, day, guardian_age)
     return {
         "name": other.name,
         "state": state,
         "url": url_for("certificate.show", public_id=other.public_id) if shown else None,
         "adult": not child,
-        "allowed": other.shows_children,
+        "allowed": other.shows_children and other.allowed_by == me.id,
         "allow_url": url_for("home.allow", public_id=other.public_id),
         "member": other,
         "insurer": insurer_of(current_app.config, other),
@@ -52,12 +52,12 @@ def _person(me: Member, other: Member) -> dict[str, Any]:
 def allow(public_id: str) -> ResponseReturnValue:
     """The subscriber lets an adult dependent show the children's certificates too, or no longer."""
     me, day, guardian_age = current_user.account.member, today(now()), current_app.config["GUARDIAN_AGE"]
-    family = me.family_on(day, guardian_age) if me.relation == SUBSCRIBER else []
-    other = next((m for m in family if m.public_id == public_id and not m.is_child_on(day, guardian_age)), None)
+    adults = [m for m in me.family_on(day, guardian_age) if not m.is_child_on(day, guardian_age)]
+    other = next((m for m in adults if m.public_id == public_id), None)
     if other is None:
         abort(404)
     allowed = request.form.get("allow") == "yes"
-    Member.update(shows_children=allowed).where(Member.id == other.id).execute()
+    Member.update(shows_children=allowed, allowed_by=me.id if allowed else None).where(Member.id == other.id).execute()
     Audit.note(now(), "guardian.allowed" if allowed else "guardian.refused", me.id, other.id)
     return redirect(url_for("home.home"), 303)
 
