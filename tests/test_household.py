@@ -86,7 +86,7 @@ def test_what_a_former_subscriber_allowed_does_not_hold_under_the_next(enroll, t
     assert "許可中" not in new.get("/").text
     assert allow(new, WIFE) == 200
     assert card(wife, GIRL).status == 200
-    assert poll(wife, wife.page.clock["hx-get"]).clock
+    assert poll(wife, wife.page.clock["hx-get"]).ticks
 
 
 def test_what_a_subscriber_allowed_ends_with_their_cover(enroll, time):
