@@ -19,7 +19,7 @@ serve: install ## the production server, configured by the environment alone
 	@$(BIN)/flask serve
 
 test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores; then on other days
-	@$(BIN)/python -m tests.ready
+	@$(BIN)/python -m tests.support.ready
 	@$(BIN)/pytest
 	@$(BIN)/pytest --database postgresql
 	@$(BIN)/python -m tests.days

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from bench.live import open_displays
-from bench.servers import environment, serving
-from tests import ready, webkit
-from tests.beat import WATCH, line, steps
+from tests.support import ready, webkit
+from tests.support.beat import WATCH, line, steps
+from tests.support.displays import open_displays
+from tests.support.servers import environment, serving
 
 LATENCIES = (0, 80, 150, 300, 600)  # milliseconds, there and back
 SECONDS = int(os.environ.get("BEAT_SECONDS", "60"))

@@ -15,11 +15,12 @@ from typing import Any
 import models
 from accounts import passwords
 from accounts.keys import Keys
-from bench.browser import Browser
-from bench.crowd import hold
-from bench.live import line, open_displays
-from bench.servers import environment, serving
+from bench.live import line
 from database import database
+from tests.support.browser import Browser
+from tests.support.crowd import hold
+from tests.support.displays import open_displays
+from tests.support.servers import environment, serving
 
 SECONDS = 20
 PHONES = 100

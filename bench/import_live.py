@@ -16,10 +16,11 @@ from pathlib import Path
 import models
 from accounts import passwords
 from bench import roster_file
-from bench.crowd import hold
-from bench.live import line, open_displays
-from bench.servers import ROOT, environment, serving
+from bench.live import line
 from database import database
+from tests.support.crowd import hold
+from tests.support.displays import open_displays
+from tests.support.servers import ROOT, environment, serving
 
 PHONES = 200
 SECONDS = 75

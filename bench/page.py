@@ -10,10 +10,11 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from bench.live import line, open_displays
-from bench.servers import environment, serving
-from tests.postgres import free_port
-from tests.ready import browser
+from bench.live import line
+from tests.support.displays import open_displays
+from tests.support.postgres import free_port
+from tests.support.ready import browser
+from tests.support.servers import environment, serving
 
 LIGHTHOUSE = "lighthouse@12.8.2"
 PAGES = ("/login", "/", "/certificates/cert1")

@@ -24,8 +24,8 @@ import models
 from accounts import passwords, sessions
 from accounts.keys import fold
 from bench.live import line
-from bench.servers import ROOT, environment, serving
 from database import connect, database
+from tests.support.servers import ROOT, environment, serving
 
 PASSWORD, NEW = "correct horse battery 9", "four silent otters 31"
 CAUSES = ("loss", "paper", "withheld", "logout", "password", "reissue", "trust")

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import roster_file
-from tests import postgres
+from tests.support import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 FLASK = [sys.executable, "-m", "flask"]

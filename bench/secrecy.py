@@ -13,9 +13,10 @@ from pathlib import Path
 import models
 from accounts import passwords
 from accounts.keys import login_ids
-from bench.live import line, open_displays
-from bench.servers import environment, serving
+from bench.live import line
 from database import database
+from tests.support.displays import open_displays
+from tests.support.servers import environment, serving
 
 TRIES = 300
 

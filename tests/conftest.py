@@ -22,11 +22,11 @@ from playwright.sync_api import Page, sync_playwright
 
 import database
 import models
-from tests.phone import Phone
-from tests.postgres import Cluster, free_port
-from tests.ready import browser
-from tests.sample import FLASK, NOW, ROOT, import_at_now, import_sample, logins_in
-from tests.webkit import browser as webkit_browser
+from tests.support.phone import Phone
+from tests.support.postgres import Cluster, free_port
+from tests.support.ready import browser
+from tests.support.sample import FLASK, NOW, ROOT, import_at_now, import_sample, logins_in
+from tests.support.webkit import browser as webkit_browser
 
 KEY = "9d3c1f0a7b5e4826c1d0f9e8b7a6954321fedcba0123456789abcdef01234567"
 INSURERS = {

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect
 import models
 from models import Mail, Member
 from tests.conftest import BORN, NAO, PASSWORD, first_use, log_in_again, submit
-from tests.phone import Page as Seen
-from tests.phone import Phone
+from tests.support.phone import Page as Seen
+from tests.support.phone import Phone
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

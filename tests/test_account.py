@@ -10,7 +10,7 @@ import models
 from accounts import housekeeping, passwords
 from models import Audit
 from tests.conftest import PASSWORD
-from tests.phone import Phone
+from tests.support.phone import Phone
 
 NAO, NEW = "佐倉 直人", "four silent otters 31"
 

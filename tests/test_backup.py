@@ -18,9 +18,9 @@ import pytest
 import models
 from accounts import sessions
 from tests.conftest import NAO, PASSWORD, ROOT, settings_for
-from tests.phone import Phone
-from tests.postgres import Cluster
-from tests.sample import import_at_now
+from tests.support.phone import Phone
+from tests.support.postgres import Cluster
+from tests.support.sample import import_at_now
 
 
 @pytest.fixture

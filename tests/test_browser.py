@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect
 
-from tests.beat import WATCH, line, steps
 from tests.conftest import first_use, log_in_again, submit
+from tests.support.beat import WATCH, line, steps
 
 
 def shown_time(page: Page) -> str:

@@ -146,7 +146,7 @@ def test_polls_keep_no_session_alive(live, time):
 
 
 def test_a_clock_is_worth_nothing_to_anybody_else(live, enroll, app, time):
-    from tests.phone import Phone
+    from tests.support.phone import Phone
 
     _, clock = live
     assert not poll(Phone(app), clock).ticks

@@ -13,7 +13,7 @@ from playhouse.schema_diff import diff_models
 import models
 import settings
 from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
-from tests.sample import ROSTERS
+from tests.support.sample import ROSTERS
 from tests.test_imports import HEAD, ROOT, WIFE, clerk, everything, lock_held, log_in  # noqa: F401
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from front.middleware import ConcurrencyLimit
 from tests.conftest import NAO
-from tests.phone import Phone
+from tests.support.phone import Phone
 
 EVERYWHERE = [
     "Content-Security-Policy",

@@ -119,7 +119,7 @@ def test_each_other_state_has_its_sentence_and_no_link(enroll, change, sentence)
 
 
 def test_pages_for_everyone_need_no_login(app):
-    from tests.phone import Phone
+    from tests.support.phone import Phone
 
     phone = Phone(app)
     assert phone.get("/staff").status == 200

@@ -17,9 +17,9 @@ import pytest
 import models
 from models import Account, Audit, Mail, Member, RosterImport, Session, Trust
 from roster import BATCH
-from tests.clerk import make_app
 from tests.conftest import settings_for
-from tests.sample import ROSTERS
+from tests.support.clerk import make_app
+from tests.support.sample import ROSTERS
 from tests.test_roster import PERSON, text_of
 
 ROOT = Path(__file__).parent.parent
@@ -425,7 +425,7 @@ def test_a_second_import_at_the_same_time_is_refused_with_a_sentence(clerk, lock
 def program(clerk, *args, **options):
     """The command in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.clerk", *map(str, args)],
+        [sys.executable, "-m", "tests.support.clerk", *map(str, args)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

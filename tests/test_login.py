@@ -14,7 +14,7 @@ from accounts import passwords
 from accounts.codes import CODES_AT_MOST, TooManyCodes, send_code
 from models import Audit, Counter
 from tests.conftest import PASSWORD
-from tests.phone import Phone
+from tests.support.phone import Phone
 
 NAO = "佐倉 直人"
 VAGUE = "IDまたはパスワードが違います"

@@ -26,7 +26,7 @@ from accounts import mailer
 from accounts.codes import CODE_LIFE
 from models import Mail
 from tests.conftest import PASSWORD
-from tests.phone import Phone
+from tests.support.phone import Phone
 
 NAO, MISAKI = "佐倉 直人", "佐倉 美咲"
 

@@ -13,7 +13,7 @@ import dates
 import models
 from front import middleware
 from tests.conftest import NAO, PASSWORD, ROOT
-from tests.phone import Phone
+from tests.support.phone import Phone
 from tests.test_mailer import Broken
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from models import Counter
 from tests.conftest import BORN, NAO, PASSWORD
-from tests.phone import Phone
+from tests.support.phone import Phone
 
 PUBLIC = {
     "login.login",

@@ -15,10 +15,10 @@ import pytest
 
 import models
 from accounts import passwords
-from bench.crowd import hold
-from bench.live import open_displays
-from bench.servers import environment, serving
 from database import is_sqlite
+from tests.support.crowd import hold
+from tests.support.displays import open_displays
+from tests.support.servers import environment, serving
 
 PEOPLE, PASSWORD = 60, "correct horse battery 9"
 

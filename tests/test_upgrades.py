@@ -20,7 +20,7 @@ import settings
 from database import is_sqlite
 from models import Account, Member
 from tests.conftest import NAO
-from tests.sample import ROSTERS
+from tests.support.sample import ROSTERS
 from tests.test_commands import RELEASED
 from tests.test_imports import HEAD, ROOT, WIFE, clerk, counts, everything  # noqa: F401
 
@@ -132,7 +132,7 @@ def test_an_upgrade_keeps_permissions_whose_giver_is_certain(released):
 
 def upgrade(folder) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.clerk", "db", "upgrade"],
+        [sys.executable, "-m", "tests.support.clerk", "db", "upgrade"],
         cwd=ROOT,
         env=os.environ | {"TEST_MIGRATIONS": str(folder)},
         stdout=subprocess.PIPE,

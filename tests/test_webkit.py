@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.beat import COVERED, WATCH, steps
 from tests.conftest import BORN, NAO, PASSWORD
+from tests.support.beat import COVERED, WATCH, steps
+from tests.support.webkit import WebKit
 from tests.test_browser import until
-from tests.webkit import WebKit
 
 HEAD = "return getComputedStyle(document.querySelector('.certificate header')).backgroundColor"
 LOCK = """

@@ -6,7 +6,7 @@ import pytest
 
 import models
 from tests.conftest import BORN, NAO, PASSWORD
-from tests.phone import Phone
+from tests.support.phone import Phone
 
 
 @pytest.fixture

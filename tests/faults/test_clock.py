@@ -8,7 +8,7 @@ from itsdangerous import SignatureExpired
 import models
 from models import Member
 from tests.conftest import NAO, PASSWORD
-from tests.phone import Phone
+from tests.support.phone import Phone
 
 HOUR, DAY = 3600, 86400
 

@@ -20,15 +20,15 @@ import database
 import models
 from accounts import passwords
 from accounts.mailer import WORKERS
-from bench.crowd import Phone as CrowdPhone
-from bench.crowd import hold
-from bench.live import open_displays
-from bench.servers import environment, serving
 from models import Mail
 from tests.conftest import BORN, PASSWORD, Box, import_sample, settings_for
-from tests.faults.machines import status, until, workers
-from tests.phone import Phone
-from tests.postgres import Cluster
+from tests.support.crowd import Phone as CrowdPhone
+from tests.support.crowd import hold
+from tests.support.displays import open_displays
+from tests.support.machines import status, until, workers
+from tests.support.phone import Phone
+from tests.support.postgres import Cluster
+from tests.support.servers import environment, serving
 
 
 def test_postgresql_stopped_and_started_again_under_forty_live_phones(tmp_path):

@@ -17,8 +17,8 @@ from playwright.sync_api import expect
 
 from settings import SETTINGS
 from tests.conftest import NAO, PASSWORD, ROOT, first_use, import_sample, settings_for, submit
-from tests.faults.machines import FLASK, Machine, Nginx, until
-from tests.postgres import Cluster, free_port
+from tests.support.machines import FLASK, Machine, Nginx, until
+from tests.support.postgres import Cluster, free_port
 
 WATCH = """() => {
     window.seen = []
@@ -179,7 +179,7 @@ def slowly(machine: Machine) -> int:
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path):
     verify = shutil.which("systemd-analyze")
-    assert verify, "python -m tests.ready installs systemd"
+    assert verify, "python -m tests.support.ready installs systemd"
     text = (ROOT / "deploy/kakunin.service").read_text("utf-8")
     assert text.count("/opt/kakunin/.venv/bin/flask") == 1
     unit = tmp_path / "kakunin.service"

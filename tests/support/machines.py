@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from tests.conftest import FLASK, ROOT
-from tests.postgres import free_port
-from tests.ready import proxy
+from tests.support.postgres import free_port
+from tests.support.ready import proxy
 
 
 def until(true, seconds: float = 20) -> None:
@@ -69,7 +69,7 @@ class Nginx:
 
     def __init__(self, folder: Path, port: int, machines: list[Machine]) -> None:
         self.address, program = f"https://localhost:{port}", proxy()
-        assert program, "python -m tests.ready installs nginx"
+        assert program, "python -m tests.support.ready installs nginx"
         key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
         made = [
             "openssl",

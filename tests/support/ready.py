@@ -1,4 +1,4 @@
-"""`python -m tests.ready` finds or installs the programs that the tests need, or says in a sentence what is missing."""
+"""`python -m tests.support.ready` finds or installs the programs that the tests need, or says in a sentence what is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import postgres, webkit
+from tests.support import postgres, webkit
 
 
 def browser() -> str | None:

@@ -33,7 +33,7 @@ class Cluster:
 
     def __init__(self, options: str = SPEED) -> None:
         found = programs()
-        assert found, "python -m tests.ready installs PostgreSQL"
+        assert found, "python -m tests.support.ready installs PostgreSQL"
         self.programs, self.options, self.port = found, options, free_port()
 
     def url(self, name: str = "postgres") -> str:

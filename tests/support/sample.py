@@ -14,9 +14,9 @@ import pytest
 
 import dates
 import models
-from tests.clerk import make_app
+from tests.support.clerk import make_app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 ROSTERS = ROOT / "tests" / "rosters"
 FLASK = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
 NOW = dt.datetime(2026, 11, 23, 14, 5, 33, tzinfo=dates.JST).timestamp()

@@ -18,9 +18,9 @@ from flask import Flask
 import dates
 from database import connect, database
 from front.middleware import Wsgi
-from tests.postgres import free_port
+from tests.support.postgres import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def hello() -> Wsgi:
