@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 
 from accounts.keys import Keys
+from accounts.limits import TooMany
 from database import transaction
 from models import AHEAD, Account, Challenge, Mail
 
@@ -16,13 +17,6 @@ CODE_LIFE = 10 * 60
 CODE_TRIES = 5
 RESEND_AFTER = 60
 CODES_AT_MOST, CODES_WITHIN = 5, 15 * 60
-
-
-class TooManyCodes(Exception):
-    """Five codes went to this member within 15 minutes. `until` is when the next may (seconds since 1970)."""
-
-    def __init__(self, until: int) -> None:
-        self.until = until
 
 
 def send_code(
@@ -37,7 +31,7 @@ def send_code(
     """Make a new challenge for this member, void the ones before it, and queue its mail.
 
     With `decoy` the address belongs to somebody else: its owner is told instead, and no code will ever fit.
-    Raise TooManyCodes at the sixth within 15 minutes, and Stale if the password has changed since `account` was read.
+    Raise TooMany at the sixth within 15 minutes, and Stale if the password has changed since `account` was read.
     """
     moment = int(now)
     with transaction():
@@ -48,7 +42,7 @@ def send_code(
             .order_by(Challenge.created_at)
         )
         if len(recent) >= CODES_AT_MOST:
-            raise TooManyCodes(recent[-CODES_AT_MOST].created_at + CODES_WITHIN)
+            raise TooMany(recent[-CODES_AT_MOST].created_at + CODES_WITHIN)
         unused = Challenge.account == account, Challenge.used_at.is_null()
         Challenge.update(used_at=moment).where(*unused).execute()
         challenge = Challenge.create(

@@ -60,7 +60,7 @@ class Try(NamedTuple):
 
 
 class TooMany(Exception):
-    """A limit holds. `until` is the moment from which the next try is looked at, in seconds since 1970."""
+    """A limit holds, of tries or of mails. `until` is the moment from which the next one is allowed, in seconds since 1970."""
 
     def __init__(self, until: int) -> None:
         self.until = until

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import models
-from accounts.codes import CODE_LIFE, CODE_TRIES, CODES_WITHIN, TooManyCodes, send_code, take_code
+from accounts import limits
+from accounts.codes import CODE_LIFE, CODE_TRIES, CODES_WITHIN, send_code, take_code
 from accounts.keys import LETTERS, SYMBOLS, Keys, fold, grouped, login_ids, temporary_passwords
 
 KEYS = Keys("a" * 32)
@@ -102,7 +103,7 @@ def test_a_new_code_voids_the_old_one(account, now):
 def test_five_codes_in_fifteen_minutes_and_no_sixth(account, now):
     for n in range(5):
         send_code(account, "login", now + n)
-    with pytest.raises(TooManyCodes) as refusal:
+    with pytest.raises(limits.TooMany) as refusal:
         send_code(account, "register", now + 10)
     assert refusal.value.until == int(now) + CODES_WITHIN
     assert models.Mail.select().count() == 5

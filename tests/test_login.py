@@ -10,8 +10,8 @@ import pytest
 
 import accounts
 import models
-from accounts import passwords
-from accounts.codes import CODES_AT_MOST, TooManyCodes, send_code
+from accounts import limits, passwords
+from accounts.codes import CODES_AT_MOST, send_code
 from models import Audit, Counter
 from tests.conftest import PASSWORD
 from tests.support.phone import Phone
@@ -653,7 +653,7 @@ def test_of_many_codes_asked_for_at_once_five_go_and_one_is_open(enroll, letters
     def send(_):
         try:
             return send_code(account, "login", time())
-        except TooManyCodes:
+        except limits.TooMany:
             return None
 
     assert sum(challenge is not None for challenge in at_once(24, send)) == CODES_AT_MOST

@@ -9,7 +9,7 @@ from flask_login import current_user
 
 import accounts
 from accounts import limits, passwords, sessions
-from accounts.codes import TooManyCodes, send_code
+from accounts.codes import send_code
 from models import Audit, Display, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven, wrong_code
 from views.forms import SENT, Form, form_page, new_form, refused
@@ -102,7 +102,7 @@ def email() -> ResponseReturnValue:
     decoy = accounts.email_owner(new, current_user.account) is not None
     try:
         challenge = send_code(current_user.account, "email", now(), email=new, decoy=decoy)
-    except TooManyCodes as error:
+    except limits.TooMany as error:
         return refused("account/email.html", form, error.until, SENT)
     prove(current_user.account)
     bind(challenge)

@@ -14,7 +14,7 @@ from flask_babel import gettext, lazy_gettext
 
 import accounts
 from accounts import limits, mailer
-from accounts.codes import RESEND_AFTER, TooManyCodes, send_code, take_code
+from accounts.codes import RESEND_AFTER, send_code, take_code
 from dates import today
 from models import AHEAD, Account, Audit, Challenge, Member
 from views.formats import time_of_day
@@ -162,7 +162,7 @@ def resend(purpose: str) -> ResponseReturnValue:
             password_hash=challenge.password_hash,
             decoy=challenge.decoy,
         )
-    except TooManyCodes as error:
+    except limits.TooMany as error:
         until = time_of_day(error.until + 59)
         form.message = gettext("続けて何度も送ったため、%(time)sごろまで、新しいメールを送れません。", time=until)
         return later(code_page(challenge, form, 429), error.until)

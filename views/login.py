@@ -9,7 +9,7 @@ from flask_login import current_user, login_user
 
 import accounts
 from accounts import limits, passwords, sessions
-from accounts.codes import TooManyCodes, send_code
+from accounts.codes import send_code
 from accounts.keys import fold, grouped
 from models import Account, Audit, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven
@@ -76,7 +76,7 @@ def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnVa
     if account.password_hash is not None and trust is None:
         try:
             challenge = send_code(account, "login", now())
-        except TooManyCodes as error:
+        except limits.TooMany as error:
             return refused("login/login.html", form, error.until, SENT)
     end_session()
     session.clear()

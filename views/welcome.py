@@ -10,7 +10,7 @@ from flask_babel import gettext, lazy_gettext
 
 import accounts
 from accounts import limits, passwords
-from accounts.codes import TooManyCodes, send_code
+from accounts.codes import send_code
 from accounts.keys import grouped
 from dates import BadDate, parse_date
 from models import Account
@@ -66,7 +66,7 @@ def details() -> ResponseReturnValue:
     hashed = passwords.hash_password(password)
     try:
         challenge = send_code(account, "register", now(), email=email, password_hash=hashed, decoy=decoy)
-    except TooManyCodes as error:
+    except limits.TooMany as error:
         return refused("welcome/details.html", form, error.until, SENT, **shown)
     prove(account)
     bind(challenge)
