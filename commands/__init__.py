@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import smtplib
 import sys
 import time
@@ -93,6 +94,13 @@ def _apply_migrations() -> list[str]:
 roster = AppGroup("roster", help="The roster (加入者CSV).")
 
 
+def _new_file(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """Raise Failed if the path is there already, be it as a symbolic link to nothing: it may be the roster, or the letters."""
+    if path and os.path.lexists(path):
+        raise Failed(f"{path} はすでにあります。上書きしないよう、別の名前を指定してください。")
+    return path
+
+
 def _choices(command: Any) -> Any:
     """What check and import have in common."""
     for option in (
@@ -104,7 +112,10 @@ def _choices(command: Any) -> Any:
             "--era-codes", type=click.Choice(list(ERA_CODES)), default="pension", help="Whose era digits dates have."
         ),
         click.option(
-            "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write all messages into this CSV file."
+            "--report",
+            type=click.Path(dir_okay=False, path_type=Path),
+            callback=_new_file,
+            help="Write all messages into this CSV file, which must not exist.",
         ),
     ):
         command = option(command)

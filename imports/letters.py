@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,18 @@ class Letters:
         """Deal with the FILE.part of a run that was cut short, and say what it was.
 
         Its passwords fit the accounts where that run was applied: then it is the credentials file, and gets its name.
+        Raise CannotWrite if it is no file of a run at all: a pipe for instance would be waited for.
         """
-        if not self.part.exists():
+        if not os.path.lexists(self.part):
             return None
+        if not stat.S_ISREG(self.part.lstat().st_mode):
+            raise CannotWrite(f"{self.part.name} はふつうのファイルではありません。消すか、別の名前を指定してください。")
         if not self._applied(keys):
             self.part.unlink()
             return (
                 f"前回の取り込みは途中で止まり、取り込まれていません。残っていた {self.part.name} は無効なので消しました。"
             )
-        if self.path.exists():
+        if os.path.lexists(self.path):
             raise CannotWrite(
                 f"{self.part.name} は取り込み済みの仮パスワードです。{self.path.name} を別の場所に移してください。"
             )
@@ -80,7 +84,8 @@ class Letters:
         return False
 
     def refuse_existing(self) -> None:
-        if self.path.exists():
+        """Raise CannotWrite if the file is there, be it as a symbolic link to nothing, or if its folder is not."""
+        if os.path.lexists(self.path):
             raise CannotWrite(
                 f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。"
             )

@@ -63,6 +63,7 @@ COPAY = (
 WITHHELD = {"": None, "0": 0, "1": 1}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # Unicode's Bidi_Control: they reorder what is read
 _UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")  # the last are what CP932 makes of A0 and FD to FF
 _PRIVATE = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 _RARE = re.compile(r"[\ue000-\uf8ff\ufe00-\ufe0f\U00010000-\U0010ffff]")
@@ -139,7 +140,7 @@ class _Remembering(dict[str, Any]):
 class Text(Column):
     """Free text that differs from row to row: looked at a batch at a time, not cell by cell."""
 
-    strange = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
+    strange = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff" + _TURNING.pattern[1:-1]
 
     def __init__(
         self, limit: int, required: bool = False, kana: bool = False, lines: bool = False, odd: re.Pattern[str] | None = None
@@ -148,7 +149,8 @@ class Text(Column):
         self._limit, self._kana, self._lines, self._odd = limit, kana, lines, odd
         self._strange = re.compile(f"[{self.strange}]")
         self._look = re.compile(f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]")
-        self._calm = True  # nothing in the present batch is worth a closer look
+        self._calm = False
+        """Whether the present batch was looked at, and holds nothing worth a closer look."""
 
     def _text(self, text: str) -> str:
         if self._lines:
@@ -156,6 +158,8 @@ class Text(Column):
         if found := _CONTROL.search(text.replace("\n", "") if self._lines else text):
             what = "改行" if found[0] in "\r\n" else "制御文字"
             raise Wrong(f"{what}が入っています。取り除いてください")
+        if _TURNING.search(text):
+            raise Wrong("文字の並ぶ向きを変える、見えない文字が入っています。入力し直してください")
         if self._odd is None and _PRIVATE.search(text):
             raise Wrong("外字（私用領域の文字）が入っています。一般の文字に置き換えてください")
         if self._kana:
@@ -166,8 +170,9 @@ class Text(Column):
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
         """As Column.values, by one look at the whole batch: it must hold nothing that needs a closer one."""
-        self._calm = True
+        self._calm = False
         if not any(cells) and not self._required:
+            self._calm = True
             return [""] * len(cells)
         stripped = list(map(str.strip, cells))
         joined = "\n".join(stripped)
@@ -175,13 +180,14 @@ class Text(Column):
             return None
         if self._required and not all(stripped):
             return None
-        if self._look.search(joined):
-            self._calm = False
-            if self._strange.search(joined):
-                return None
-            if self._kana:
-                stripped = full_kana(joined).split("\n")
-                return stripped if max(map(len, stripped)) <= self._limit else None
+        if not self._look.search(joined):
+            self._calm = True
+            return stripped
+        if self._strange.search(joined):
+            return None
+        if self._kana:
+            stripped = full_kana(joined).split("\n")
+            return stripped if max(map(len, stripped)) <= self._limit else None
         return stripped
 
     def warnings(self, values: list[Any]) -> list[tuple[int, str]]:

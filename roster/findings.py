@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 SHOWN = 1000
 """Messages that are printed; the report has them all."""
@@ -31,14 +32,23 @@ def plain_cell(value: object) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
+def _created(path: Path) -> TextIO:
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600)
+    return os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
+
+
 class Findings:
-    """Counts and messages. With `report`, all of them go into that CSV file as they come."""
+    """Counts and messages. With `report`, all of them go into that CSV file as they come.
+
+    The report holds names and birth dates. It is its owner's alone (mode 0600), and never an existing file, nor what a
+    symbolic link names: raises FileExistsError, and OSError if it cannot be made.
+    """
 
     def __init__(self, report: Path | None = None) -> None:
         self.errors = self.warnings = self.repaired = 0
         self.repairs: dict[str, tuple[int, str]] = {}
         self._shown: dict[str, list[tuple[int, str]]] = {"error": [], "warning": []}
-        self._file = report.open("w", encoding="utf-8-sig", newline="") if report else None
+        self._file = _created(report) if report else None
         self._writer = csv.writer(self._file) if self._file else None
         self._write(("行", "列", "値", "種別", "内容"))
 

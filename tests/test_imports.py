@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 import random
 import signal
 import stat
@@ -166,6 +167,50 @@ def test_an_existing_credentials_file_is_never_overwritten(clerk):
     done = clerk.run("roster", "import", clerk.file([HEAD]), "--credentials", clerk.folder / "letters.csv")
     assert done.exit_code == 1
     assert (clerk.folder / "letters.csv").read_text() == "precious"
+    assert not Member.select().exists()
+
+
+@pytest.mark.parametrize("there", ["the roster", "the letters", "a link", "a link to nothing"])
+@pytest.mark.parametrize("command", ["check", "import"])
+def test_a_report_overwrites_nothing_and_follows_no_link(clerk, command, there):
+    roster, precious, link = clerk.file([HEAD]), clerk.folder / "precious.csv", clerk.folder / "link.csv"
+    precious.write_text("precious")
+    link.symlink_to(precious if there == "a link" else clerk.folder / "nothing.csv")
+    report = {"the roster": roster, "the letters": precious}.get(there, link)
+    before = roster.read_bytes()
+    letters = ["--credentials", clerk.folder / "l.csv"] if command == "import" else []
+    done = clerk.run("roster", command, roster, "--report", report, *letters)
+    assert (done.exit_code, done.output.count("\n")) == (1, 1), done.output
+    assert "すでにあります" in done.output
+    assert (roster.read_bytes(), precious.read_text()) == (before, "precious")
+    assert not (clerk.folder / "nothing.csv").exists()
+    assert not Member.select().exists()
+
+
+def test_a_report_is_its_owners_alone(clerk):
+    report = clerk.folder / "report.csv"
+    clerk.roster([HEAD | {"性別": "9"}], "--report", report, command="check")
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    assert "性別" in report.read_text("utf-8-sig")
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link", "a folder"])
+def test_a_leftover_that_is_no_file_of_ours_is_refused_at_once(clerk, kind):
+    part = clerk.folder / "l.csv.part"
+    {"a pipe": os.mkfifo, "a link": lambda path: path.symlink_to(clerk.folder / "x"), "a folder": os.mkdir}[kind](part)
+    done = clerk.run("roster", "import", clerk.file([HEAD]), "--credentials", clerk.folder / "l.csv")
+    assert done.exit_code == 1
+    assert "ふつうのファイルではありません" in done.output
+    assert os.path.lexists(part)
+    assert not Member.select().exists()
+
+
+def test_letters_do_not_follow_a_link_to_nothing(clerk):
+    (clerk.folder / "l.csv").symlink_to(clerk.folder / "elsewhere.csv")
+    done = clerk.run("roster", "import", clerk.file([HEAD]), "--credentials", clerk.folder / "l.csv")
+    assert done.exit_code == 1
+    assert "すでにあります" in done.output
+    assert (clerk.folder / "l.csv").is_symlink()
     assert not Member.select().exists()
 
 

@@ -231,6 +231,30 @@ def test_what_is_odd_is_taken_with_one_warning(read, change, says):
     assert says is None or says in found.messages[0]
 
 
+@pytest.mark.parametrize(
+    ("column", "wrong"), [("氏名", ""), ("氏名", "直\u202e人"), ("氏名カナ", "あ" * 101), ("備考", "い" * 501)]
+)
+def test_a_wrong_cell_hides_no_warning_of_its_neighbours(read, column, wrong):
+    people = [PERSON | {"加入者ID": f"A{i}", "番号": str(i)} for i in range(5)]
+    people[0] |= {"氏名": "佐倉 ●", "氏名カナ": "サクラ 𠮷", "備考": "𠮷"}
+    people[2] |= {column: wrong}
+    _, found = read(people)
+    assert (found.errors, found.warnings) == (1, 3), found.messages
+    assert [message.partition(", value")[0] for message in found.messages] == [
+        f"line 4, column {column}",
+        *[f"line 2, column {name}" for name in ("氏名", "氏名カナ", "備考")],
+    ]
+
+
+@pytest.mark.parametrize("character", ["\u202e", "\u202a", "\u2066", "\u2069", "\u200e", "\u200f", "\u061c"])
+@pytest.mark.parametrize("column", ["加入者ID", "番号", "氏名", "氏名カナ", "事業所名称", "備考"])
+def test_a_character_that_turns_the_others_round_is_an_error(read, column, character):
+    _, found = read([PERSON | {column: f"佐{character}倉"}])
+    assert (found.errors, found.warnings) == (1, 0)
+    assert "向きを変える" in found.messages[0]
+    assert character not in found.messages[0]
+
+
 def test_repairs_are_counted_and_reported(read, tmp_path):
     report = tmp_path / "report.csv"
     _, found = read([PERSON | {"保険者番号": "6139463", "枝番": "0"}], report=report)
