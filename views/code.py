@@ -127,10 +127,8 @@ def may_trust(challenge: Challenge) -> bool:
     """Return whether it is worth asking: a login begins, and its owner has a certificate to show, their own or another's."""
     if challenge.purpose == "email" or not current_app.config["TRUST_DAYS"]:
         return False
-    me: Member = challenge.account.member
-    day, guardian_age = today(now()), current_app.config["GUARDIAN_AGE"]
-    people = [me, *me.family_on(day, guardian_age)]
-    return any(person.state_on(day) == "valid" and me.may_show(person, day, guardian_age) for person in people)
+    me, day, guardian_age = challenge.account.member, today(now()), current_app.config["GUARDIAN_AGE"]
+    return bool(me.state_on(day) == "valid" or me.shows_others_on(day, guardian_age))
 
 
 @pages.get("/code/<any(login,register,email):purpose>/mail")
