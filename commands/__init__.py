@@ -106,8 +106,12 @@ def _choices(command: Any) -> Any:
     for option in (
         click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)),
         click.option("--full", is_flag=True, help="The file is the whole roster: who is missing ends as of today."),
-        click.option("--allow-ending", type=int, metavar="N", help="Let N people end, though they are more than 5 %."),
-        click.option("--allow-changes", type=int, metavar="N", help="Let N people change birth date, name or sex."),
+        click.option(
+            "--allow-ending", type=int, metavar="N", help="Let N people end, though they are more than 5 % and 20."
+        ),
+        click.option(
+            "--allow-changes", type=int, metavar="N", help="Let N people change birth date, name or sex, or be replaced."
+        ),
         click.option(
             "--era-codes", type=click.Choice(list(ERA_CODES)), default="pension", help="Whose era digits dates have."
         ),
@@ -225,6 +229,8 @@ def _tell_plan(plan: Plan) -> None:
     click.echo(f"追加 {plan.added}人、変更 {plan.changed}人、終了 {plan.ended}人、変更なし {plan.unchanged}人")
     for name, count in plan.fields.items():
         click.echo(f"  変更: {title(name)} {count}人")
+    if plan.replaced:
+        click.echo(f"  別の人に替わる人 {plan.replaced}人（前の人の資格とログインは終わり、新しい人に通知を作ります）")
     if plan.hidden:
         click.echo(f"  不開示になる人 {len(plan.hidden)}人（ログイン、メールアドレスを消します）")
     for _, line in plan.lifted:

@@ -67,16 +67,17 @@ def statements(plan: Plan, now: float) -> workspace.Statements:
         done.append((f"UPDATE member SET {', '.join(sets)} FROM changing c WHERE member.id = c.id", ()))
     if plan.ended:
         done.append(("UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)", (plan.today.isoformat(),)))
-    if plan.hidden:
-        hidden = "SELECT id FROM changing WHERE withheld"
-        done.append((f"UPDATE member SET shows_children = FALSE, allowed_by = NULL WHERE allowed_by IN ({hidden})", ()))
-        theirs = f"SELECT email_key FROM account WHERE member_id IN ({hidden})"
+    if plan.hidden or plan.replaced:
+        leaving = "SELECT id FROM leaving"
+        done.append((f"UPDATE member SET shows_children = FALSE, allowed_by = NULL WHERE allowed_by IN ({leaving})", ()))
+        theirs = f"SELECT email_key FROM account WHERE member_id IN ({leaving})"
         done.append((f"DELETE FROM mail WHERE lower(address) IN ({theirs})", ()))  # others' mails, that the address is taken
-        done.append((f"DELETE FROM account WHERE member_id IN ({hidden})", ()))
+        done.append((f"DELETE FROM account WHERE member_id IN ({leaving})", ()))
     counts = plan.added, plan.changed, plan.ended, plan.unchanged
     note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
     done.append((note, (int(now), "roster.imported", None, "added={} changed={} ended={} unchanged={}".format(*counts))))
-    for action, people in (("member.withheld", plan.hidden), ("member.lifted", plan.lifted)):
+    replaced = plan.rows("SELECT id, line FROM replaced")
+    for action, people in (("member.withheld", plan.hidden), ("member.lifted", plan.lifted), ("member.replaced", replaced)):
         done += [(note, (int(now), action, member, "roster")) for member, _ in people]
     done.append(
         ("INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})", (int(now), *counts))

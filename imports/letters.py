@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import datetime as dt
 import io
 import os
 import stat
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts.keys import Keys, fold, grouped
+from imports.checks import LEFT
 from models import Account
 from roster.findings import plain_cell
 
@@ -131,15 +133,12 @@ class Letters:
 
 
 def write_letters(plan: Any, letters: Letters) -> None:
-    """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted.
+    """Write the letters in the roster's order. Those that would go to a withheld subscriber are left out and counted.
 
     `plan` is the imports.plan.Plan that is being applied.
     """
-    staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
-    staged += " WHERE h.household = s.household AND h.relation = 1"
-    stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
-    hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
-    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
+    hidden, name = _subscribers("coalesce(h.withheld, m.withheld, 0)", plan.today), _subscribers("h.name", plan.today)
+    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE {name} END"
     people = "FROM keyed k JOIN staged s ON s.line = k.line WHERE k.login_id IS NOT NULL"
     anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
     aside = plan.work.aside
@@ -152,3 +151,20 @@ def write_letters(plan: Any, letters: Letters) -> None:
     part = f"SELECT CAST(group_concat(row, '{ROW_END}') AS BLOB) FROM (SELECT {row} AS row {people} AND k.line BETWEEN ? AND ? ORDER BY k.line)"
     starts = range(1, aside.execute("SELECT max(line) FROM staged").fetchone()[0] + 1, PART)
     letters.write(filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)))
+
+
+def _subscribers(value: str, today: dt.date) -> str:
+    """SQL for a value of the subscriber to whom the letter of a dependent `s` goes, as Member.subscriber_on says.
+
+    The day is today, or the first day of the dependent's cover if that is later. If nobody is covered then, the letter goes
+    to the newest. Whoever is in the file goes before whoever is stored alone; there, the value is that of `m`.
+    """
+    file = f"SELECT {value} FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id WHERE "
+    alone = f"SELECT {value.replace('h.', 'm.')} FROM member m WHERE {LEFT} AND "
+    found = []
+    for day in (f"max(s.qualified_on, '{today}')", None):
+        for query, who, last in ((file, "h", "line"), (alone, "m", "id")):
+            covered = f" AND {who}.qualified_on <= {day} AND coalesce({who}.lost_on, '9999') > {day}" if day else ""
+            theirs = f"{query} {who}.household = s.household AND {who}.relation = 1{covered}"
+            found.append(f"({theirs} ORDER BY {who}.qualified_on DESC, {who}.{last} DESC LIMIT 1)")
+    return f"coalesce({', '.join(found)})"

@@ -16,6 +16,7 @@ from imports.workspace import Workspace
 from roster import FIELDS, Roster
 from roster.findings import Findings
 
+SENSITIVE = ("birth_date", "name", "sex")
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 TABLES = f"""
 CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(FIELDS)});
@@ -23,6 +24,8 @@ CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
 CREATE VIEW stage.changing AS SELECT id, {", ".join(FIELDS)} FROM changed JOIN staged USING (line);
 CREATE TABLE stage.ending (id INTEGER PRIMARY KEY);
+CREATE TABLE stage.replaced (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
+CREATE VIEW stage.leaving AS SELECT id FROM changing WHERE withheld UNION SELECT id FROM replaced;
 CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, password, temporary_hash);
 """
 
@@ -33,6 +36,9 @@ class Plan:
     def __init__(self, work: Workspace, roster: Roster, today: dt.date) -> None:
         self.work, self.roster, self.today = work, roster, today
         self.stored = self.added = self.changed = self.ended = self.unchanged = 0
+        self.missing = 0  # of those who end, how many the file lacks
+        self.replaced = 0  # of those who end, and of those added, how many have another person's natural key
+        self.altered = 0  # whose birth date, name or sex differs from what is stored, the replaced included
         self.fields: dict[str, int] = {}
         self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
         self.lifted: list[tuple[int, int]] = []
@@ -70,14 +76,14 @@ def make_plan(
     checks.check_twice(plan, findings)
     _match_keys(plan)
     _compare(plan)
+    _end(plan, full)
     checks.check_households(plan, findings)
-    if full:
-        _end_missing(plan)
     checks.check_incomplete(plan, findings)
+    checks.check_replaced(plan, findings, allow_changes)
+    if not findings.errors:
+        checks.guard(plan, findings, allow_ending, allow_changes)
     if findings.errors:
         plan.added = plan.changed = plan.ended = plan.unchanged = 0
-        return plan
-    checks.guard(plan, findings, allow_ending, allow_changes)
     return plan
 
 
@@ -114,17 +120,42 @@ def _match_persons(plan: Plan) -> None:
 def _match_keys(plan: Plan) -> None:
     """Find the others by insurer number, symbol, number and branch; of two, whoever came last.
 
-    A stored person with a 加入者ID of their own is not the one whom the file gives another.
+    A stored person with a 加入者ID of their own is not the one whom the file gives another. Where two rows have the key of one
+    stored person, the one with the birth date is theirs.
     """
     if not plan.stored:
         return
     own = " AND (s.person_id IS NULL OR m.person_id IS NULL)" if plan.roster.has("person_id") else ""
+    known = plan.one("SELECT count(*) FROM hit")
+    for sure in ("m.birth_date = s.birth_date", "(s.branch <> '' OR s.person_id IS NULL)"):
+        plan.work.execute(
+            "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.id ="
+            " (SELECT max(id) FROM member WHERE household = s.household AND branch = s.branch)"
+            f" WHERE s.line NOT IN (SELECT line FROM hit){own} AND {sure} ORDER BY s.line"
+        )
+    if plan.one("SELECT count(*) FROM hit") > known:
+        _find_replaced(plan)
+    if "lost_on" in plan.roster.kept:
+        loss = "UPDATE staged SET lost_on = m.lost_on FROM hit h JOIN member m ON m.id = h.id WHERE h.line = staged.line"
+        plan.work.execute(loss)
+
+
+def _find_replaced(plan: Plan) -> None:
+    """Find the rows whose natural key was another person's: the birth date differs, and so does the name or the sex.
+
+    The one who is stored ends, and the row is somebody new, of whom nothing is stored; only 不開示 stays, which nothing but an
+    explicit 0 lifts.
+    """
     plan.work.execute(
-        "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.id ="
-        " (SELECT max(id) FROM member WHERE household = s.household AND branch = s.branch)"
-        f" WHERE s.line NOT IN (SELECT line FROM hit){own} AND (s.branch <> '' OR s.person_id IS NULL OR m.birth_date = s.birth_date)"
-        " ORDER BY s.line"
+        "INSERT INTO replaced SELECT h.line, h.id FROM hit h JOIN staged s ON s.line = h.line JOIN member m ON m.id = h.id"
+        " WHERE (s.person_id IS NULL OR s.person_id IS NOT m.person_id) AND s.birth_date <> m.birth_date"
+        " AND (s.name <> m.name OR s.sex <> m.sex)"
     )
+    plan.replaced = plan.one("SELECT count(*) FROM replaced")
+    if plan.replaced:
+        plan.work.execute("DELETE FROM hit WHERE line IN (SELECT line FROM replaced)")
+        hidden = "SELECT r.line FROM replaced r JOIN member m ON m.id = r.id WHERE m.withheld"
+        plan.work.execute(f"UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line IN ({hidden})")
 
 
 def _compare(plan: Plan) -> None:
@@ -145,13 +176,21 @@ def _compare(plan: Plan) -> None:
             f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
         )
         plan.hidden, plan.lifted = plan.rows(turned, 1, 0), plan.rows(turned, 0, 1)
+    plan.altered = plan.replaced
+    if set(plan.fields) & set(SENSITIVE):
+        tests = " OR ".join(differs[name] for name in SENSITIVE)
+        plan.altered += plan.one(f"SELECT count(*) FROM changed c {joined.format('c')} WHERE {tests}")
     new = "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
     plan.letters_needed = plan.one(new) + len(plan.lifted) if plan.added else len(plan.lifted)
 
 
-def _end_missing(plan: Plan) -> None:
+def _end(plan: Plan, full: bool) -> None:
+    """Note who ends as of today: those whom another replaces, and with `full` those whom the file lacks."""
+    running = "(lost_on IS NULL OR lost_on > ?)"
+    chosen = "" if full else " AND id IN (SELECT id FROM replaced)"
     plan.work.execute(
-        "INSERT INTO ending SELECT id FROM member WHERE (lost_on IS NULL OR lost_on > ?) AND id NOT IN (SELECT id FROM hit)",
+        f"INSERT INTO ending SELECT id FROM member WHERE {running} AND id NOT IN (SELECT id FROM hit){chosen}",
         (plan.today.isoformat(),),
     )
     plan.ended = plan.one("SELECT count(*) FROM ending")
+    plan.missing = plan.one("SELECT count(*) FROM ending WHERE id NOT IN (SELECT id FROM replaced)")

@@ -133,7 +133,7 @@ def _execute_on_server(work: Workspace, added: Added, statements: Statements, la
     with database.atomic():
         for table, columns, query in added:
             send(table, columns, query)
-        for name in ("changing", "ending"):
+        for name in ("changing", "ending", "leaving"):
             columns = ", ".join(row[1] for row in work.execute(f"PRAGMA stage.table_info({name})"))
             cursor.execute(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM member WHERE FALSE")
             send(name, columns, f"SELECT {columns} FROM {name}")
