@@ -1,4 +1,4 @@
-"""flask stats and flask db backup: what the operator looks at, and what is kept for the day that a disk breaks."""
+"""flask db | mail | stats: the schema, a copy kept for the day that a disk breaks, one mail to try, and what the operator looks at."""
 
 from __future__ import annotations
 
@@ -8,24 +8,69 @@ import errno
 import json
 import os
 import shlex
+import smtplib
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 import peewee
 from flask import current_app
-from flask.cli import with_appcontext
+from flask.cli import AppGroup, with_appcontext
 from peewee import fn
+from playhouse.migrations import Runner
 
+import accounts
 import dates
 import models
 import settings
+from accounts import mailer
 from commands.terminal import Failed, moment, store
-from database import database, is_sqlite
+from database import Busy, database, exclusive_lock, is_sqlite
 from models import Audit, Counter, Display, Mail, Member, RosterImport, Session
 
+UPGRADE_WAITS = 60
+"""Seconds that an upgrade waits for an import, and for whoever else uses what it changes."""
 HOUR, DAY = 3600, 86400
+
+db = AppGroup("db", help="The database: its schema, and a copy of it.")
+
+
+@db.command()
+def upgrade() -> None:
+    """Create or upgrade the schema; safe to repeat, and while the server runs."""
+    if is_sqlite():
+        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
+            done = _apply_migrations()
+    except Busy as busy:
+        raise Failed(str(busy)) from busy
+    click.echo("\n".join(done) or "The schema is up to date.")
+
+
+def _apply_migrations() -> list[str]:
+    """The names of what was applied.
+
+    On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever comes later waits behind
+    it: live clocks would stop. So it waits for half a second, lets the others through, and tries again.
+    """
+    runner = Runner(database.obj, str(settings.MIGRATIONS))
+    before, until = runner.applied(), time.monotonic() + UPGRADE_WAITS
+    if not is_sqlite():
+        database.execute_sql("SET lock_timeout = '500ms'")
+    while True:
+        try:
+            runner.up()
+            return [name for name in sorted(runner.applied()) if name not in before]
+        except peewee.OperationalError as error:
+            in_use = getattr(getattr(error, "orig", None), "sqlstate", "") == "55P03" or "locked" in str(error)
+            if not in_use:
+                raise
+            if time.monotonic() > until:
+                raise Busy("ほかの処理が表を使い続けています。終わってから、もう一度実行してください。") from error
+            time.sleep(1)
 
 
 @click.command()
@@ -81,9 +126,8 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     }
 
 
-@click.command()
+@db.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@with_appcontext
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
     if not is_sqlite():
@@ -133,3 +177,24 @@ def copy_database(file: Path) -> int:
         raise
     finally:
         os.close(handle)
+
+
+mail = AppGroup("mail", help="The mail settings.")
+
+
+@mail.command()
+@click.argument("address")
+def test(address: str) -> None:
+    """Send one mail to ADDRESS."""
+    to = accounts.clean_email(address)
+    if to is None:
+        raise click.BadParameter(f"{address} はメールアドレスではありません。", param_hint="ADDRESS")
+    if not (current_app.config["MAIL_URL"] and current_app.config["MAIL_FROM"]):
+        raise Failed("KAKUNIN_MAIL_URL と KAKUNIN_MAIL_FROM を設定してください。")
+    try:
+        mailer.send_test(current_app.config, to)
+    except (OSError, smtplib.SMTPException) as broken:
+        raise Failed(
+            f"メールを送れませんでした（{broken}）。KAKUNIN_MAIL_URL と KAKUNIN_MAIL_FROM を確かめてください。"
+        ) from broken
+    click.echo(f"{address} へ送りました。届いたか確かめてください。")

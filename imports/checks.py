@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from imports.plan import Plan
 from roster.findings import Findings
-
-if TYPE_CHECKING:
-    from imports.plan import Plan
 
 SHARE, FEW = 0.05, 20
 """More than this share of people, and more than so many, may not end or change at once unless the clerk names their number."""

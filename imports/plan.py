@@ -11,7 +11,6 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-from imports import checks
 from imports.workspace import Workspace
 from roster import FIELDS, Roster
 from roster.findings import Findings
@@ -31,7 +30,7 @@ CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, pas
 
 
 class Plan:
-    """What an import would do. Made by `make_plan`; nothing is stored yet."""
+    """What an import would do. Made by `imports.make_plan`; nothing is stored yet."""
 
     def __init__(self, work: Workspace, roster: Roster, today: dt.date) -> None:
         self.work, self.roster, self.today = work, roster, today
@@ -52,42 +51,7 @@ class Plan:
         return self.work.execute(sql, values).fetchall()
 
 
-def make_plan(
-    work: Workspace,
-    roster: Roster,
-    findings: Findings,
-    today: dt.date,
-    *,
-    full: bool = False,
-    allow_ending: int | None = None,
-    allow_changes: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-) -> Plan:
-    """Read and check the whole roster, and compare it with what is stored. Raises roster.Unreadable.
-
-    Everything that is wrong goes into `findings`; the counts are those of a roster without errors.
-    """
-    plan = Plan(work, roster, today)
-    roster.check_header(findings)
-    plan.stored = plan.one("SELECT count(*) FROM member")
-    _stage(plan, findings, progress)
-    _match_persons(plan)
-    work.execute("CREATE INDEX stage.staged_household ON staged (household, branch, relation)")
-    checks.check_twice(plan, findings)
-    _match_keys(plan)
-    _compare(plan)
-    _end(plan, full)
-    checks.check_households(plan, findings)
-    checks.check_incomplete(plan, findings)
-    checks.check_replaced(plan, findings, allow_changes)
-    if not findings.errors:
-        checks.guard(plan, findings, allow_ending, allow_changes)
-    if findings.errors:
-        plan.added = plan.changed = plan.ended = plan.unchanged = 0
-    return plan
-
-
-def _stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
+def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
     plan.work.executescript(TABLES)
     plan.work.execute("BEGIN")
     gc.disable()  # a million rows pass, and none goes in circles
@@ -99,7 +63,7 @@ def _stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> N
     plan.work.execute("COMMIT")
 
 
-def _match_persons(plan: Plan) -> None:
+def match_persons(plan: Plan) -> None:
     """Find the stored people by 加入者ID. What the file lacks of their key stays."""
     if not (plan.stored and plan.roster.has("person_id")):
         return
@@ -117,7 +81,7 @@ def _match_persons(plan: Plan) -> None:
             )
 
 
-def _match_keys(plan: Plan) -> None:
+def match_keys(plan: Plan) -> None:
     """Find the others by insurer number, symbol, number and branch; of two, whoever came last.
 
     A stored person with a 加入者ID of their own is not the one whom the file gives another. Where two rows have the key of one
@@ -158,7 +122,7 @@ def _find_replaced(plan: Plan) -> None:
         plan.work.execute(f"UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line IN ({hidden})")
 
 
-def _compare(plan: Plan) -> None:
+def compare(plan: Plan) -> None:
     compared = [name for name in COMPARED if name not in plan.roster.kept]
     differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {"withheld": "s.withheld <> m.withheld"}
     joined = "JOIN staged s ON s.line = {0}.line JOIN member m ON m.id = {0}.id"
@@ -184,7 +148,7 @@ def _compare(plan: Plan) -> None:
     plan.letters_needed = plan.one(new) + len(plan.lifted) if plan.added else len(plan.lifted)
 
 
-def _end(plan: Plan, full: bool) -> None:
+def end_missing(plan: Plan, full: bool) -> None:
     """Note who ends as of today: those whom another replaces, and with `full` those whom the file lacks."""
     running = "(lost_on IS NULL OR lost_on > ?)"
     chosen = "" if full else " AND id IN (SELECT id FROM replaced)"

@@ -64,7 +64,7 @@ class Clerk:
 @pytest.fixture
 def clerk(fresh, tmp_path, monkeypatch, now):
     settings_for(monkeypatch, fresh())
-    monkeypatch.setattr("commands.moment", lambda: now)
+    monkeypatch.setattr("commands.rosters.moment", lambda: now)
     monkeypatch.setattr("commands.people.moment", lambda: now)
     yield Clerk(tmp_path)
     models.database.close_all()

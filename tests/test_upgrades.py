@@ -200,7 +200,7 @@ def test_an_upgrade_that_waits_for_a_table_keeps_nobody_else_waiting(clerk, newe
 
 def test_an_upgrade_that_waited_long_enough_says_so_and_changes_nothing(clerk, newer, monkeypatch):  # noqa: F811
     monkeypatch.setattr(settings, "MIGRATIONS", newer)
-    monkeypatch.setattr("commands.UPGRADE_WAITS", 0)
+    monkeypatch.setattr("commands.operations.UPGRADE_WAITS", 0)
     if is_sqlite():
         models.database.close_all()
         models.database.pragma("busy_timeout", 100, permanent=True)

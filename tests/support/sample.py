@@ -26,7 +26,7 @@ NOW = dt.datetime(2026, 11, 23, 14, 5, 33, tzinfo=dates.JST).timestamp()
 def import_at_now(folder: Path) -> dict[str, tuple[str, str]]:
     """Import the sample roster in this process at the moment NOW, and return its logins. Its letters go into the folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("commands.moment", lambda: NOW)
+        patch.setattr("commands.rosters.moment", lambda: NOW)
         run = make_app().test_cli_runner().invoke
         for arguments in _commands(ROSTERS / "roster-utf8.csv", folder):
             done = run(args=arguments)
