@@ -41,15 +41,18 @@ if (poller && window.htmx) {
   const clock = () => document.getElementById("clock");
   let sent = 0, turn = 0, awake = null;
 
-  // Each tick falls into the middle of a server's second: the server says when it did not, and the polling begins anew.
+  // Each tick falls into the middle of a server's second: the server says when it did not, and the polling begins anew. It does at
+  // once after a tick that took longer than a second.
   const begin = () => {
     poller.dataset.since = performance.now(); // htmx begins anew where an attribute differs
     htmx.process(poller);
+    htmx.trigger(poller, "load");
   };
   const beat = () => {
     clearTimeout(turn);
-    const next = clock().dataset.next;
-    if (next && !document.hidden) turn = setTimeout(begin, Math.max(0, next - (performance.now() - sent)));
+    const gone = performance.now() - sent;
+    const next = gone > 1000 ? gone : clock().dataset.next;
+    if (next && !document.hidden && document.contains(poller)) turn = setTimeout(begin, Math.max(0, next - gone));
   };
 
   // Out of sight the card loses its life: engines stop the veil's animation there. The first tick in sight brings it back.

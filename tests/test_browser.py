@@ -126,7 +126,7 @@ def test_three_seconds_of_latency_do_not_flicker(live):
     assert not any(seen)
 
 
-@pytest.mark.parametrize(("least", "most"), [(0, 0), (0, 200), (300, 300), (600, 600)])
+@pytest.mark.parametrize(("least", "most"), [(0, 0), (0, 200), (300, 300), (900, 900)])
 def test_the_clock_goes_second_by_second_whatever_the_latency(live, site, least, most):
     """The latency of a tick, in milliseconds, is drawn between these bounds. A busy machine may add to one; python -m bench.beat
     allows none."""
