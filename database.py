@@ -74,7 +74,7 @@ def _sqlite(path: str) -> Any:
 
 
 def _postgresql(url: str, seconds: int, **pool: Any) -> Any:
-    """A pool whose statements end after so many seconds, or never (0).
+    """Return a pool whose statements end after so many seconds, or never if that is 0.
 
     A server that is gone without a word is noticed within five seconds of a question (`tcp_user_timeout`), and within 25 of
     silence (`keepalives…`). A connection is closed a minute after it was made, so that the server gets back what a rush took.
@@ -108,7 +108,7 @@ def rest() -> None:
 
 @contextlib.contextmanager
 def transaction() -> Iterator[None]:
-    """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
+    """Do all or nothing. On SQLite take the write lock at once, so that reading before writing never fails half-way."""
     at_once = is_sqlite() and not database.in_transaction()
     with connected(), database.atomic("IMMEDIATE") if at_once else database.atomic():
         yield

@@ -32,12 +32,12 @@ _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
 
 
 def today(now: float) -> dt.date:
-    """The insurer's day at the moment `now` (seconds since 1970)."""
+    """Return the insurer's day at the moment `now` (seconds since 1970)."""
     return dt.datetime.fromtimestamp(now, JST).date()
 
 
 def birthday(born: dt.date, age: int) -> dt.date:
-    """The day on which a person reaches `age` in years; born on 29 February, that is 1 March of a common year (民法143条)."""
+    """Return the day on which a person reaches `age` in years. For a birth on 29 February it is 1 March of a common year (民法143条)."""
     try:
         return born.replace(year=born.year + age)
     except ValueError:
@@ -49,7 +49,7 @@ class BadDate(ValueError):
 
 
 def parse_date(text: str, era_codes: str = "pension") -> dt.date:
-    """The day that `text` names, 1868 to 2199. Width, capitals and spaces do not matter.
+    """Return the day that `text` names, 1868 to 2199. Width, capitals and spaces do not matter.
 
     Forms: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭和55年1月1日, 令和元年5月1日, and 5550101 with the
     era's digit first, of the code list that `era_codes` names. Raises BadDate, also for a day outside its era.
@@ -78,12 +78,12 @@ def parse_date(text: str, era_codes: str = "pension") -> dt.date:
 
 
 def describe_codes(era_codes: str) -> str:
-    """How era digits are read: 1=明治 3=大正 …"""
+    """Say how era digits are read: 1=明治 3=大正 …"""
     return " ".join(f"{code}={era[0]}" for code, era in zip(ERA_CODES[era_codes], ERAS, strict=True))
 
 
 def in_words(day: dt.date) -> str:
-    """The day by its era: 昭和55年1月1日."""
+    """Return the day by its era: 昭和55年1月1日."""
     name, _, first, _ = next(era for era in reversed(ERAS) if era[2] <= day)
     year = day.year - first.year + 1
     return f"{name}{'元' if year == 1 else year}年{day.month}月{day.day}日"
@@ -113,7 +113,7 @@ def _written(plain: str) -> dt.date:
 
 
 def _consistent(first: str, second: str, plain: str) -> bool:
-    """年 goes with 月 and 日; other separators stand twice."""
+    """Return whether 年 goes with 月 and 日, and any other separator stands twice."""
     return second == "月" and plain.endswith("日") if first == "年" else first == second and not plain.endswith("日")
 
 

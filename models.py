@@ -89,13 +89,13 @@ class Member(Table):
 
     @property
     def last_day(self) -> dt.date | None:
-        """The last day the certificate counts, inclusive: its expiry, at the latest the day before the 75th birthday."""
+        """The last day on which the certificate counts: its expiry, at the latest the day before the 75th birthday."""
         if self.expires_on is None:
             return None
         return min(self.expires_on, birthday(self.birth_date, 75) - dt.timedelta(days=1))
 
     def state_on(self, day: dt.date) -> str:
-        """`valid` on that day, or the first reason why not: `ended`, `none`, `paper`, `not_yet`, `expired`."""
+        """Return `valid`, or the first reason why it is not on that day: `ended`, `none`, `paper`, `not_yet`, `expired`."""
         if self.lost_on is not None and self.lost_on <= day:
             return "ended"
         if self.delivery != WEB:
@@ -108,20 +108,20 @@ class Member(Table):
 
     @property
     def first_day(self) -> dt.date:
-        """The first day the certificate counts: issued and qualified."""
+        """The first day on which the certificate counts: it is issued, and its owner is covered."""
         return max(self.qualified_on, self.issued_on or self.qualified_on)
 
     @property
     def last_covered(self) -> dt.date | None:
-        """The last day of the eligibility, where its end is known: the day before that of loss."""
+        """The last day of the eligibility, or None if its end is not known: the day before that of loss."""
         return self.lost_on - dt.timedelta(days=1) if self.lost_on else None
 
     def covered_on(self, day: dt.date) -> bool:
-        """Whether the eligibility runs on that day. The day of loss itself is already outside."""
+        """Return whether the eligibility runs on that day. The day of loss itself is already outside."""
         return self.qualified_on <= day and (self.lost_on is None or day < self.lost_on)
 
     def is_child_on(self, day: dt.date, guardian_age: int) -> bool:
-        """Whether others of the household may show this dependent's certificate: younger than `guardian_age` years."""
+        """Return whether this is a dependent younger than `guardian_age` years, whose certificate others of the household may show."""
         return self.relation == DEPENDENT and day < birthday(self.birth_date, guardian_age)
 
     def subscriber_on(self, day: dt.date) -> Member | None:
@@ -133,7 +133,7 @@ class Member(Table):
         return newest_subscriber(Member, self.household, day).first()
 
     def guards_on(self, day: dt.date, guardian_age: int, subscriber: Member | None) -> bool:
-        """Whether this person may show the certificates of the household's children on that day.
+        """Return whether this person may show the certificates of the household's children on that day.
 
         The household's `subscriber` on that day may, and so may an adult dependent whom that same subscriber allowed.
         Nobody may whose own cover does not run: the 記号・番号 may be another family's by now.
@@ -146,7 +146,7 @@ class Member(Table):
         return allowed and self.relation == DEPENDENT and not self.is_child_on(day, guardian_age)
 
     def may_show(self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None) -> bool:
-        """Whether this person's login may open the certificate of `other` on that day.
+        """Return whether this person's login may open the certificate of `other` on that day.
 
         - Members may show their own certificate.
         - Those who guard the household's children may show the children's, while the children are covered.
@@ -180,11 +180,11 @@ class Member(Table):
         return sorted(listed, key=lambda m: not self.can_show(m, day, guardian_age, subscriber))
 
     def can_show(self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None) -> bool:
-        """Whether this person may show the certificate of `other` on that day, and it is valid then."""
+        """Return whether this person may show the certificate of `other` on that day, and it is valid then."""
         return other.state_on(day) == "valid" and self.may_show(other, day, guardian_age, subscriber)
 
     def shows_others_on(self, day: dt.date, guardian_age: int) -> bool:
-        """Whether this person can show somebody else's certificate on that day."""
+        """Return whether this person can show somebody else's certificate on that day."""
         first = next(iter(self.family_on(day, guardian_age)), None)
         return first is not None and self.can_show(first, day, guardian_age)
 
@@ -213,7 +213,7 @@ class Account(Table):
 
     @property
     def mark(self) -> str:
-        """What somebody proved who gave the present password; it changes with the password and with the address."""
+        """A mark of the present password and address. Whoever gave the password has proven it, until either changes."""
         return hashlib.sha256(f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()).hexdigest()[:24]
 
     def hold(self) -> None:
@@ -255,14 +255,14 @@ class Session(Table):
         return self.id
 
     def runs_at(self, now: float) -> bool:
-        """Whether this login still counts: not ended, seen within the idle time, begun within 12 hours."""
+        """Return whether this login still counts: it has not ended, was seen within the idle time, and began within 12 hours."""
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
         seen = -AHEAD <= now - self.seen_at < idle + SEEN_EVERY
         return self.ended_at is None and seen and now < self.created_at + SESSION_LIFE
 
     @classmethod
     def runs(cls, now: float) -> Any:
-        """runs_at as a clause of a query."""
+        """Return `runs_at` as a clause of a query."""
         idle = Case(None, [(cls.trusted, SESSION_IDLE_TRUSTED)], SESSION_IDLE)
         seen = (cls.seen_at + idle + SEEN_EVERY > int(now)) & (cls.seen_at <= int(now) + AHEAD)
         return cls.ended_at.is_null() & seen & (cls.created_at > int(now) - SESSION_LIFE)
@@ -371,13 +371,13 @@ class RosterImport(Table):
 
     @classmethod
     def age(cls, now: float) -> float | None:
-        """Seconds since the last one; None before the first."""
+        """Return the seconds since the last import; None before the first."""
         last = cls.select(cls.at).order_by(cls.id.desc()).first()
         return None if last is None else now - last.at
 
     @classmethod
     def is_old(cls, now: float, days: int) -> bool:
-        """Whether the last one is more than so many days ago, or none came yet. Never with 0 days."""
+        """Return whether the last import is more than `days` days ago, or none exists. Always False if `days` is 0."""
         age = cls.age(now)
         return days > 0 and (age is None or age > days * 86400)
 

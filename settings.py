@@ -183,7 +183,7 @@ def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, Any]:
 
 
 def server_options(cores: int) -> dict[str, int]:
-    """How granian is started, measured on two cores: many threads, so that slow requests never hold a tick.
+    """Return how granian is started, measured on two cores: with many threads, so that slow requests never hold a tick.
 
     Each is overridable by the environment: WORKERS, THREADS, BACKLOG, BACKPRESSURE.
     """

@@ -18,12 +18,12 @@ from models import Account, Audit, Challenge, Mail, Member
 
 
 def email_key(address: str) -> str:
-    """The address as it is compared: it belongs to one person, whatever capitals it is typed with."""
+    """Return the address as it is compared. It belongs to one person, whatever capitals it is typed with."""
     return address.casefold()
 
 
 def clean_email(typed: str) -> str | None:
-    """The address as it is kept, or None where it cannot be one.
+    """Return the address as it is kept, or None if it cannot be one.
 
     Width and spaces are folded. Old carriers' addresses with two dots, or one before the @, are real and accepted.
     The letters are ASCII: a look-alike from another script would name a different mailbox.
@@ -36,12 +36,12 @@ def clean_email(typed: str) -> str | None:
 
 
 def mask(address: str) -> str:
-    """The address as a page shows it: h***@docomo.ne.jp."""
+    """Return the address as a page shows it: h***@docomo.ne.jp."""
     return f"{address[:1]}***@{address.rpartition('@')[2]}"
 
 
 def find(login_id: str) -> Account | None:
-    """The account of an ID as people type it."""
+    """Return the account whose login ID this is, however people type it; None if there is none."""
     return Account.select(Account, Member).join(Member).where(Account.login_id == fold(login_id)[:64]).first()
 
 
@@ -88,7 +88,7 @@ def _settle(challenge: Challenge, action: str, now: float, **changes: object) ->
 
 
 def email_owner(address: str, besides: Account) -> Account | None:
-    """Whose the address is already, other than this account's."""
+    """Return another account that uses this address, or None."""
     taken = Account.email_key == email_key(address), Account.member != besides.member_id
     return Account.select().where(*taken).first()
 

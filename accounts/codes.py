@@ -66,9 +66,9 @@ def send_code(
 
 
 def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
-    """Whether `typed` proves the challenge now; if so it is used up, whoever else tries at the same moment.
+    """Return whether `typed` proves the challenge now. If so, the code is used up: of many who enter it at once, one gets in.
 
-    Wrong, expired, used and locked are all just False. Each try counts before the code is looked at.
+    The answer is the same False for a wrong, an expired, a used and a locked code. Each try counts before the code is looked at.
     """
     moment = int(now)
     open_now = (

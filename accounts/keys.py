@@ -24,18 +24,18 @@ SYMBOLS = LETTERS + "34679"
 
 
 def fold(text: str) -> str:
-    """What people type for an ID, a code or a temporary password: width and capitals folded, spaces and hyphens dropped."""
+    """Fold what people type for an ID, a code or a temporary password: width and capitals count as one, spaces and hyphens go."""
     return re.sub(r"[\s\-‐-―−ーｰ_]", "", unicodedata.normalize("NFKC", text)).upper()
 
 
 def grouped(text: str) -> str:
-    """An ID or a temporary password as it is printed: a letter first and hyphens between, so that Excel leaves it alone."""
+    """Return an ID or a temporary password as it is printed: in groups, after a letter, so that Excel takes it for text."""
     cut = {10: (1, 4, 7), 14: (5, 9)}.get(len(text), ())
     return "-".join(text[a:b] for a, b in zip((0, *cut), (*cut, len(text)), strict=True))
 
 
 def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str]:
-    """`count` random strings of `length`, each symbol drawn without bias; a million take about a second."""
+    """Yield `count` random strings of `length` symbols, each drawn without bias. A million take about a second."""
 
     def stream(alphabet: str, wanted: int) -> str:
         top = 256 - 256 % len(alphabet)
@@ -51,7 +51,7 @@ def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str
 
 
 def login_ids(count: int) -> Iterator[str]:
-    """Random login IDs, a letter and nine digits: one in 2,600 drawn blindly belongs to one of a million members.
+    """Yield random login IDs, a letter and nine digits. With a million members, one blind guess in 2,600 is somebody's ID.
 
     Without 0 and 1, which are taken for letters. The caller sees to it that none is given twice.
     """
@@ -59,7 +59,7 @@ def login_ids(count: int) -> Iterator[str]:
 
 
 def temporary_passwords(count: int) -> Iterator[str]:
-    """Random temporary passwords of 64 bits: 14 symbols without look-alikes, a letter first."""
+    """Yield random temporary passwords of 64 bits: a letter and 13 symbols, without look-alikes."""
     return _random_text(LETTERS, SYMBOLS, 14, count)
 
 
@@ -89,7 +89,7 @@ class Keys:
         return URLSafeTimedSerializer(self.all, salt=f"kakunin.{salt}", signer=Stamps, signer_kwargs=options)
 
     def hash_temporary(self, passwords: Iterable[str]) -> list[str]:
-        """The keyed hash of each temporary password, as it is stored. 64 random bits need no slow one."""
+        """Return the keyed hash of each temporary password, as it is stored. 64 random bits need no slow hash."""
         keyed = hmac.new(self.signer("temporary").derive_key(), digestmod="sha256")
 
         def hashed(text: bytes) -> str:
@@ -105,7 +105,7 @@ class Keys:
         return any([hmac.compare_digest(h, stored or "") for h in hashes])
 
     def name(self, kind: str, value: str) -> str:
-        """A keyed name for a counter, so that no address and no ID stands in its table."""
+        """Return a keyed name for a counter, so that its table holds no address and no ID."""
         return hmac.digest(self.signer(f"counter.{kind}").derive_key(), value.encode(), "sha256").hex()[:48]
 
     def _codes(self, challenge_id: str) -> Iterator[str]:
@@ -115,7 +115,7 @@ class Keys:
             yield pyotp.HOTP(base64.b32encode(digest).decode()).at(0)
 
     def code(self, challenge: Challenge) -> str:
-        """The six digits that prove this challenge."""
+        """Return the six digits that prove this challenge."""
         return next(self._codes(challenge.id))
 
     def fits_code(self, typed: str, challenge: Challenge) -> bool:

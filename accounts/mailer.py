@@ -47,7 +47,7 @@ log = logging.getLogger("kakunin.mail")
 
 
 def state(challenge: Challenge, now: float) -> str:
-    """What the waiting person is told of the code's mail: `waiting`, `sent` or `failed`."""
+    """Return what the waiting person is told about the mail with the code: `waiting`, `sent` or `failed`."""
     mail = Mail.select().where(Mail.challenge == challenge.id).order_by(Mail.id.desc()).first()
     if mail is None or mail.state == "sent":
         return "sent"
@@ -63,7 +63,7 @@ class Transport:
         self.smtp: smtplib.SMTP | None = None
 
     def send(self, message: EmailMessage) -> None:
-        """Raises OSError or smtplib.SMTPException."""
+        """Send one mail. Raise OSError or smtplib.SMTPException."""
         if self.url.scheme == "outbox":
             return self._keep(message)
         if self.smtp is None:
@@ -96,7 +96,7 @@ class Transport:
         return smtp
 
     def _keep(self, message: EmailMessage) -> None:
-        """The demo's way: into a folder and onto the terminal."""
+        """Write the mail into a folder and onto the terminal, as the demo does."""
         folder = Path(self.url.path)
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}.eml"
@@ -188,7 +188,7 @@ class Mailer:
         return mail is not None
 
     def _take(self) -> Mail | None:
-        """The next mail that is due, now this thread's own for HOLD seconds.
+        """Return the next mail that is due, which is this thread's own for HOLD seconds from now on.
 
         Mails of a challenge go first: people wait for their codes. Who is told that an address is taken must not show by
         being served later, so it is not the kind that counts.
@@ -276,7 +276,7 @@ class Mailer:
 
 
 def _belongs(mail: Mail, account: Account, challenge: Challenge | None) -> bool:
-    """Whether the address is still the one that this kind of mail is for; it may have changed hands, or nobody's any more."""
+    """Return whether the mail still belongs at its address, which may have changed hands or been freed meanwhile."""
     if mail.kind == "email_changed":
         return True  # told at the old address
     if mail.kind == "taken":

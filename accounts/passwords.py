@@ -115,9 +115,9 @@ def _verify(stored: str | None, password: str) -> bool:
 
 
 def authenticate(account: Account | None, password: str, keys: Keys) -> bool:
-    """Whether the password is right: the own one, or the letter's until the registration is finished.
+    """Return whether the password is right: the own one, or until the registration is finished the one of the letter.
 
-    Exactly one argon2 verification, whichever kind the ID has and whether it exists or not.
+    Make exactly one argon2 verification, whichever kind of password the ID has and whether or not the ID exists.
     """
     own = _verify(account.password_hash if account else None, password)
     temporary = keys.fits_temporary(password[:64], account.temporary_hash if account else None)

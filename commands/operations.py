@@ -51,7 +51,7 @@ def upgrade() -> None:
 
 
 def _apply_migrations() -> list[str]:
-    """The names of what was applied.
+    """Apply the migrations that are missing, and return their names.
 
     On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever comes later waits behind
     it: live clocks would stop. So it waits for half a second, lets the others through, and tries again.
@@ -89,7 +89,7 @@ def stats(as_json: bool) -> None:
 
 
 def figures(now: float, roster_days: int) -> dict[str, Any]:
-    """What `flask stats` says, by its keys. Everything but the members is found by an index.
+    """Return what `flask stats` says, by its keys. Everything but the members is found by an index.
 
     A withheld person is in no count. Logins are looked up by the audit trail, whose moments have an index: a session that
     runs began with a login in the last 12 hours.

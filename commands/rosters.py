@@ -46,7 +46,7 @@ def _new_file(_context: click.Context, _option: click.Parameter, path: Path | No
 
 
 def _choices(command: Any) -> Any:
-    """What check and import have in common."""
+    """Add the options that check and import have in common."""
     for option in (
         click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)),
         click.option("--full", is_flag=True, help="The file is the whole roster: who is missing ends as of today."),
@@ -113,7 +113,7 @@ def template(file: Path) -> None:
 def _run(
     file: Path, report: Path | None, choices: dict[str, Any], secret: Keys | None = None, letters: Letters | None = None
 ) -> None:
-    """Check, and where `secret` is given apply. The last line of stdout has the counts; exit status 1 with errors."""
+    """Check the file and, if `secret` is given, apply it. The last line of stdout has the counts; exit with 1 if there are errors."""
     now = moment()
     today = dates.today(now)
     era_codes = choices.pop("era_codes")
@@ -147,7 +147,7 @@ def _run(
 
 @contextlib.contextmanager
 def _progress(file: Path) -> Iterator[Any]:
-    """A bar on a terminal; a line now and then in a pipe."""
+    """Show progress: a bar on a terminal, a line now and then in a pipe."""
     if sys.stdout.isatty():
         with click.progressbar(length=file.stat().st_size, label="読み込み中") as bar:
             yield lambda done: bar.update(done - bar.pos)

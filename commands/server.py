@@ -115,7 +115,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def write_roster(path: Path, day: dt.date) -> None:
-    """Six households, with every state that a certificate can have on `day`."""
+    """Write a roster of six households, with every state that a certificate can have on `day`."""
     issued, expires = day - dt.timedelta(days=30), (day + dt.timedelta(days=700)).isoformat()
     baby, child = day.replace(day=1).replace(year=day.year - 3), day.replace(day=1).replace(year=day.year - 9)
     soon, gone = (day + dt.timedelta(days=8)).isoformat(), (day - dt.timedelta(days=60)).isoformat()

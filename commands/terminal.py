@@ -57,7 +57,7 @@ def keys() -> Keys:
 
 @contextlib.contextmanager
 def store() -> Iterator[None]:
-    """The database, with its troubles told in a sentence."""
+    """Connect to the database, and tell in one sentence whatever goes wrong with it. Raise Failed."""
     try:
         with database.connection_context():
             if not database.table_exists(Member):

@@ -72,7 +72,7 @@ def build() -> None:
 
 
 def names() -> dict[str, str]:
-    """The built files: plain name to name with hash. Raises FileNotFoundError where nothing was built."""
+    """Return the built files: plain name to name with hash. Raise FileNotFoundError if nothing was built."""
     built = {}
     for path in BUILT.glob("*"):
         stem, _, rest = path.name.rpartition(".")

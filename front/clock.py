@@ -41,7 +41,7 @@ FRAGMENT = Path(__file__).parent.parent / "templates" / "certificate" / "_clock.
 
 
 def cookie(environ: dict[str, Any], name: str) -> str:
-    """The raw value of a cookie as the browser sent it, or an empty string."""
+    """Return the raw value of a cookie as the browser sent it, or an empty string."""
     for part in environ.get("HTTP_COOKIE", "").split(";"):
         key, found, value = part.strip().partition("=")
         if found and key == name:
@@ -126,13 +126,13 @@ class Clock:
             self._turns.release()
 
     def grant(self, raw_session: str, path: str, now: float) -> str:
-        """The Set-Cookie that carries a lease from now on, for the clock at `path` alone."""
+        """Return the Set-Cookie that carries a lease from now on, for the clock at `path` alone."""
         until = str(int(now * 1000) + LEASE)
         signature = self._signer.get_signature(f"{raw_session}\n{path}\n{until}").decode()
         return self._set_cookie(f"{until}.{signature}", path, LEASE // 1000)
 
     def clear(self, path: str) -> str:
-        """The Set-Cookie that takes the lease away."""
+        """Return the Set-Cookie that takes the lease away."""
         return self._set_cookie("", path, 0)
 
     def _set_cookie(self, value: str, path: str, age: int) -> str:
@@ -140,9 +140,9 @@ class Clock:
         return f"{self.lease_cookie}={value}; Path={quote(path)}; Max-Age={age}; HttpOnly; SameSite=Strict{flags}"
 
     def _left(self, lease: str, raw_session: str, path: str, now: float) -> float:
-        """Milliseconds that this lease still runs; 0 where it does not count.
+        """Return the milliseconds that this lease still runs; 0 if it does not count.
 
-        It does not outlast midnight in Tokyo, when certificates end, nor a clock that was set back.
+        A lease outlasts neither midnight in Tokyo, when certificates end, nor a clock that was set back.
         """
         until, _, signature = lease.partition(".")
         if not signature or not (until.isascii() and until.isdigit()) or len(until) > 15:

@@ -41,7 +41,7 @@ def _query() -> Any:
 
 
 def live_display(display_id: str, session_id: str, public_id: str, now: float, guardian_age: int) -> bool:
-    """Whether everything still allows this display to be live at the moment `now` (seconds since 1970).
+    """Return whether everything still allows this display to be live at the moment `now` (seconds since 1970).
 
     One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is valid today, and its viewer
     may show it. Its SQL is put together once: a thousand renewals a second would spend most of their time on that.

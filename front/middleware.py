@@ -42,9 +42,9 @@ REQUEST_ID = "kakunin.request_id"
 
 
 class RequestLog:
-    """Gives each request an id, returned as X-Request-ID, and where `log` is set writes one JSON line about it on stderr.
+    """Give each request an id, returned as X-Request-ID, and if `log` is set write one JSON line about it on stderr.
 
-    The id is the reverse proxy's own where `proxied` says that there is one, else made here. A line names the endpoint, never
+    The id is the reverse proxy's own if `proxied` says that there is one, else made here. A line names the endpoint, never
     the path, and nothing of what a client sent: paths hold certificates' ids and reset links. Ticks do not come this way.
     """
 
@@ -83,7 +83,7 @@ class RequestLog:
 
 
 def _endpoint(environ: dict[str, Any]) -> str:
-    """Flask's name of the view, or who answered in front of it."""
+    """Return Flask's name of the view, or the name of the layer that answered in front of it."""
     if "kakunin.front" in environ:
         return environ["kakunin.front"]
     return (request.endpoint or "none") if has_request_context() else "static"
@@ -206,7 +206,7 @@ class BodyBuffer:
 
 
 def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
-    """plain(), under the name that the log gives to who refused."""
+    """Answer as plain() does, and note for the log which layer refused."""
     environ["kakunin.front"] = name
     return plain(*answer)
 
@@ -214,7 +214,7 @@ def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
 def plain(
     start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str], language: str = "ja"
 ) -> Iterable[bytes]:
-    """A page of one sentence, made without Flask."""
+    """Answer with a page of one sentence, made without Flask."""
     head = f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{sentence}</title>'
     body = f'{head}<meta name="viewport" content="width=device-width"><h1>{sentence}</h1></html>'.encode()
     sizes = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]

@@ -35,7 +35,7 @@ def prepare(plan: Plan, keys: Keys) -> None:
 
 
 def added(plan: Plan) -> workspace.Added:
-    """The rows of new people and of new logins."""
+    """Return the rows of new people and of new logins."""
     names = [n for n in FIELDS if n != "withheld"]
     return [
         (
@@ -53,7 +53,7 @@ def added(plan: Plan) -> workspace.Added:
 
 
 def statements(plan: Plan, now: float) -> workspace.Statements:
-    """What applies the rest of the plan, in the order of execution. Both databases understand it."""
+    """Return the statements that apply the rest of the plan, in their order. Both databases understand them."""
     done: workspace.Statements = []
     if plan.changed:
         fields = [n for n in plan.fields if n != "withheld"]

@@ -45,7 +45,8 @@ def _twice(first: int, delivery: str, before: str) -> str:
 
 
 def check_households(plan: Plan, findings: Findings) -> None:
-    """Each dependent has a subscriber, no household two at a time, and nobody without a branch and an id has company."""
+    """Check that each dependent has a subscriber, that no household has two at a time, and that members of a multi-person household
+    have a branch or an ID."""
     title, active = plan.roster.title, f"(m.lost_on IS NULL OR m.lost_on > '{plan.today}')"
     for line, number in plan.rows(
         "SELECT s.line, s.number FROM staged s WHERE s.relation = 2 AND s.household IN (SELECT household FROM staged"
@@ -74,13 +75,13 @@ def check_households(plan: Plan, findings: Findings) -> None:
 
 
 def _together(one: str, other: str, since: str = "''") -> str:
-    """SQL for whether two people are covered on a same day, from the day `since` on. The day of loss is already outside."""
+    """Return SQL for whether two people are covered on a same day, from the day `since` on. The day of loss is already outside."""
     ends = ", ".join(f"coalesce({person}.lost_on, '9999')" for person in (one, other))
     return f"max({one}.qualified_on, {other}.qualified_on, {since}) < min({ends})"
 
 
 def _check_stored_households(plan: Plan, findings: Findings) -> None:
-    """Households as they are stored and as the file has them: two subscribers at a time, families that are left or found."""
+    """Check households beside what is stored: two subscribers at a time, families that are left behind or found there."""
     title, today = plan.roster.title, f"'{plan.today}'"
     for line, number in plan.rows(
         f"SELECT s.line, s.number FROM staged s WHERE s.relation = 1 AND {MOVED}"
@@ -124,7 +125,7 @@ def _warn_of_ends(plan: Plan, findings: Findings) -> None:
 
 
 def check_incomplete(plan: Plan, findings: Findings) -> None:
-    """Where the file lacks a date of the certificate, it must be stored already."""
+    """Check that a date of the certificate is stored already if the file lacks its column."""
     for name in {"issued_on", "expires_on"} & plan.roster.kept:
         for (line,) in plan.rows(
             "SELECT s.line FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id"

@@ -28,7 +28,7 @@ CELL_END, ROW_END = "\x1f", "\x1e"
 _MARKS = (
     tuple(b'",\r\n=+@') + tuple(text.encode() for text in "＝＋－＠") + (f"{CELL_END}-".encode(), f"{ROW_END}-".encode())
 )
-"""Without any of these, rows are CSV, and no cell a formula, as they stand: searched for one by one, which costs a thirtieth of a regex."""
+"""A row with none of these bytes needs no quoting and is no formula. They are searched for one by one, a thirtieth of a regex's cost."""
 
 
 class CannotWrite(Exception):
@@ -36,7 +36,7 @@ class CannotWrite(Exception):
 
 
 def grouped_sql(column: str, length: int) -> str:
-    """SQL for codes.grouped of a column whose texts all have that length."""
+    """Return SQL for accounts.keys.grouped of a column whose texts all have that length."""
     parts, start = [], 1
     for part in grouped("A" * length).split("-"):
         parts.append(f"substr({column}, {start}, {len(part)})")
@@ -154,7 +154,7 @@ def write_letters(plan: Any, letters: Letters) -> None:
 
 
 def _subscribers(value: str, today: dt.date) -> str:
-    """SQL for a value of the subscriber to whom the letter of a dependent `s` goes, as Member.subscriber_on says.
+    """Return SQL for a value of the subscriber to whom the letter of a dependent `s` goes, as Member.subscriber_on says.
 
     The day is today, or the first day of the dependent's cover if that is later. If nobody is covered then, the letter goes
     to the newest. Whoever is in the file goes before whoever is stored alone; there, the value is that of `m`.

@@ -26,7 +26,7 @@ class Workspace(sqlite3.Connection):
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Workspace]:
-    """Where a roster is compared with what is stored.
+    """Open the place where a roster is compared with what is stored.
 
     On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of what plans look at.
     """
@@ -53,7 +53,7 @@ def workspace() -> Iterator[Workspace]:
 
 
 def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
-    """A file that need not outlive the process, with so many KB of cache, and open from now on."""
+    """Configure and open an attached scratch database with `cache` KB. It need not outlive the process."""
     connection.executescript(
         f"PRAGMA {name}.page_size = 16384; PRAGMA {name}.cache_size = -{cache};"
         f"PRAGMA {name}.journal_mode = OFF; PRAGMA {name}.synchronous = OFF;"
@@ -84,7 +84,7 @@ def execute(work: Workspace, added: Added, statements: Statements, last: Callabl
 
 
 def _empty_copy(path: str) -> str:
-    """The tables that plans look at, as SQLite would have them."""
+    """Make the tables that plans look at, as SQLite would have them, and return their path."""
     tables = [models.Member, models.Account, models.Audit]
     with contextlib.closing(SqliteDatabase(path, pragmas={"page_size": 16384})) as copy, copy.bind_ctx(tables):
         copy.create_tables(tables)
@@ -92,7 +92,7 @@ def _empty_copy(path: str) -> str:
 
 
 def _copy_stored(work: Workspace) -> None:
-    """What is stored, with days as 1980-01-01 and truth as 0 and 1."""
+    """Copy what is stored, with days as 1980-01-01 and booleans as 0 and 1."""
     indexes = work.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall()
     for name, _ in indexes:
         work.execute(f"DROP INDEX {name}")
@@ -118,7 +118,7 @@ def _connection() -> Any:
 
 
 def _execute_on_server(work: Workspace, added: Added, statements: Statements, last: Callable[[], None]) -> None:
-    """New rows go straight into their tables; those that change into temporary ones, where the statements find them."""
+    """Copy new rows straight into their tables, and rows that change into temporary ones, where the statements find them."""
     cursor = _connection().cursor()
 
     def send(table: str, columns: str, query: str) -> None:

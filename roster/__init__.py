@@ -67,17 +67,17 @@ class Roster:
         return name in self.places
 
     def title(self, name: str) -> str:
-        """The column as the file's header has it."""
+        """Return the column's title as the file's header has it."""
         return self.header[self.places[name]].strip() if name in self.places else TITLES[name].japanese
 
     @property
     def kept(self) -> set[str]:
-        """The fields that the file says nothing about: what is stored stays."""
+        """The fields that the file says nothing about. What is stored of them stays."""
         said = set(self.places) | ({"delivery", "withheld"} if "issue_reason" in self.places else set())
         return set(FIELDS) - said - {"household"}
 
     def _era_example(self) -> str | None:
-        """How dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日."""
+        """Say how dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日. None if there is none."""
         texts = (text for name in DATES for text in self._rules[name].known)
         found = next((t for t in texts if len(fold(t)) == 7 and fold(t).isdigit()), None)
         if found is None:
@@ -102,7 +102,7 @@ class Roster:
             seen.add(known)
 
     def checked(self, findings: Findings, progress: Callable[[int], None] = lambda done: None) -> Iterator[list[list[Any]]]:
-        """The rows, a batch at a time, as columns: lines as Excel counts them, and FIELDS. Cells that are wrong are None and in `findings`.
+        """Yield the rows, a batch at a time, as columns: lines as Excel counts them, then FIELDS. A wrong cell is None, and in `findings`.
 
         `progress` is told how many bytes have been read. Raises Unreadable where the file cannot be read on.
         """
@@ -113,7 +113,7 @@ class Roster:
             raise Unreadable("見出しだけで、データの行がありません。加入者の行を入れて、もう一度保存してください。")
 
     def _batches(self, findings: Findings) -> Iterator[tuple[int, list[list[Any]]]]:
-        """Bytes read so far, and the batch's columns."""
+        """Yield the bytes read so far, and a batch's columns."""
         line = 1
         with self._open() as file:
             reader = csv.reader(self._bounded(file), delimiter=self.delimiter)
@@ -169,7 +169,7 @@ class Roster:
                 return []
 
     def _even(self, lines: list[int], rows: list[list[str]], findings: Findings) -> tuple[list[int], list[list[str]]]:
-        """Only rows with as many cells as the header; empty ones are passed over, others reported."""
+        """Return the rows that have as many cells as the header. Pass over empty rows, and report the others."""
         width = len(self.header)
         if set(map(len, rows)) == {width}:
             return lines, rows
@@ -207,7 +207,7 @@ class Roster:
         return self._rows(lines, cells, {name: found or [] for name, found in values.items()}, faulty, findings)
 
     def _says_something(self, line: int, row: list[str], findings: Findings) -> bool:
-        """Whether the row is more than empty cells, and not the header once more."""
+        """Return whether the row holds something, and is not the header once more."""
         if row == self.header:
             self.rows += 1
             findings.error(line, self.header[0].strip(), row[0], "見出しの行がもう一度あります。この行を取り除いてください")
@@ -275,7 +275,7 @@ class Roster:
         return [lines, *(stored[name] for name in FIELDS)]
 
     def _judge(self, line: int, texts: dict[str, str], row: dict[str, Any], faulty: set[str], findings: Findings) -> None:
-        """What only the row as a whole can tell, as far as its cells are right."""
+        """Check rules that span several columns of a row, skipping faulty cells."""
 
         def wrong(name: str, text: str) -> None:
             findings.error(line, self.title(name), texts.get(name, ""), text)
@@ -313,12 +313,13 @@ _BLANK = {"issue_reason": None, "delivery": None, "copay": None, "withheld": Non
 
 
 def birthday_before(day: dt.date, age: int) -> str:
-    """The latest day of birth, as 1956-11-23, of those who are `age` years or older on that day."""
+    """Return the latest day of birth, as 1956-11-23, of people who are `age` years or older on that day."""
     return f"{day.year - age}{day.isoformat()[4:]}"
 
 
 def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> list[str | None]:
-    """Insurer number, symbol and number, width-folded and parted by tabs, which no cell can hold; None where one is wrong."""
+    """Return insurer number, symbol and number of each row, width-folded and parted by tabs, which no cell can hold; None if one is
+    wrong."""
     if None in insurers or None in symbols or None in numbers:
         rows = zip(insurers, symbols, numbers, strict=True)
         return [None if None in row else "\t".join(map(fold, row)) for row in rows]

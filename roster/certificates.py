@@ -70,6 +70,6 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
 
 
 def copay_from(born: dt.date) -> dt.date:
-    """From when a share is shown: the month after the 70th birthday, or that day itself where it is the first of a month."""
+    """Return the day from which a share is shown: the first of the month after the 70th birthday, or that birthday if it is a first."""
     turned = birthday(born, 70)
     return turned if turned.day == 1 else (turned.replace(day=1) + dt.timedelta(days=32)).replace(day=1)

@@ -73,17 +73,17 @@ _EXPONENT = re.compile(r"\d(\.\d+)?E\+?\d+", re.IGNORECASE)
 
 
 def fold(text: str) -> str:
-    """The text as it is compared: full and half width are the same."""
+    """Return the text as it is compared: full and half width are the same."""
     return unicodedata.normalize("NFKC", text).strip()
 
 
 def full_kana(text: str) -> str:
-    """Half-width kana become full width; everything else stays."""
+    """Return the text with half-width kana made full width, and everything else as it is."""
     return _HALF_KANA.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
 
 
 def check_digit_fits(number: str) -> bool:
-    """Whether the last of the eight digits of a 保険者番号 is its check digit.
+    """Return whether the last of the eight digits of a 保険者番号 is its check digit.
 
     Weights 2, 1 from the right over the first seven, the digits of each product summed, ten less the sum's last digit.
     """
@@ -103,7 +103,7 @@ class Column:
         self.repaired: set[str] = set()
 
     def parse(self, text: str) -> Any:
-        """The value of one cell. Raises Wrong."""
+        """Return the value of one cell. Raise Wrong."""
         stripped = text.strip()
         if not stripped and self._required:
             raise Wrong("空です。必ず入力してください")
@@ -114,14 +114,14 @@ class Column:
         return self._rule(stripped)
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
-        """The values of a batch, or None where some cell needs `parse` to say what is wrong."""
+        """Return the values of a batch, or None if `parse` must say of some cell what is wrong."""
         try:
             return list(map(self.known.__getitem__, cells)) if any(cells) or self._required else [self._empty] * len(cells)
         except Wrong:
             return None
 
     def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
-        """Which values of a batch the clerk should know about although they are taken, and why."""
+        """Return which values of a batch are taken but worth a warning, and why."""
         return []
 
 
@@ -169,7 +169,7 @@ class Text(Column):
         return text
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
-        """As Column.values, by one look at the whole batch: it must hold nothing that needs a closer one."""
+        """Return the values as Column.values does, by one search over the whole batch, unless that finds something to look at closely."""
         self._calm = False
         if not any(cells) and not self._required:
             self._calm = True
@@ -217,7 +217,7 @@ class Key(Text):
 
 
 def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
-    """A rule: one of the table's keys, in any width and capitals."""
+    """Return a rule that takes one of the table's keys, in any width and capitals."""
 
     def parse(text: str) -> Any:
         try:
@@ -229,7 +229,7 @@ def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
 
 
 def date(era_codes: str) -> Callable[[str], str]:
-    """A rule: a day in any form, stored as 1980-01-01."""
+    """Return a rule that takes a day in any form and stores it as 1980-01-01."""
 
     def parse(text: str) -> str:
         try:
@@ -277,7 +277,7 @@ class Branch(Column):
 
 
 def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
-    """The rule of each column, for a deployment that serves these insurer numbers."""
+    """Return the rule of each column, for a deployment that serves these insurer numbers."""
     rules: dict[str, Column] = {
         "person_id": Key(50),
         "insurer_number": InsurerNumber(insurers),

@@ -16,7 +16,7 @@ KINDS = {"error": "エラー", "warning": "警告", "repair": "補正"}
 
 
 def shown(value: object) -> str:
-    """A cell as a message shows it: one line, nothing that a terminal would obey, at most 60 characters."""
+    """Return a cell as a message shows it: one line of at most 60 characters, with nothing that a terminal would obey."""
     text = "" if value is None else str(value)
     text = re.sub(r"[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text[:200])
     text = "".join(c if c.isprintable() or c == "　" else c.encode("unicode_escape").decode() for c in text)
@@ -27,7 +27,7 @@ _FORMULA = re.compile(r"(?m)^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
 
 
 def plain_cell(value: object) -> str:
-    """A cell that a spreadsheet takes for text: what would begin a formula gets an apostrophe before it."""
+    """Return a cell that a spreadsheet takes for text: an apostrophe goes before whatever would begin a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if _FORMULA.match(text) else text
 
@@ -61,7 +61,7 @@ class Findings:
 
     @property
     def messages(self) -> list[str]:
-        """The first thousand by line, errors before warnings."""
+        """The first thousand messages, errors before warnings, each by line."""
         found = sorted(self._shown["error"], key=lambda m: m[0]) + sorted(self._shown["warning"], key=lambda m: m[0])
         return [text for _, text in found[:SHOWN]]
 
@@ -74,13 +74,13 @@ class Findings:
         self._add("warning", line, column, value, text)
 
     def refuse(self, text: str) -> None:
-        """An error of the file or the run as a whole, in one sentence."""
+        """Note an error of the file or the run as a whole, in one sentence."""
         self.errors += 1
         self._shown["error"].insert(0, (0, text))
         self._write(("", "", "", KINDS["error"], text))
 
     def repair(self, line: int, column: str, value: str, now: object) -> None:
-        """A cell that was put right. On the screen only their number and one example a column."""
+        """Note a cell that was put right. The screen shows only their number and one example for each column."""
         self.repaired += 1
         count, example = self.repairs.get(column, (0, ""))
         if not count:

@@ -14,9 +14,9 @@ class Unreadable(Exception):
 
 
 def look_at(path: Path) -> tuple[str, int]:
-    """The encoding, and at most how many rows there are.
+    """Return the encoding, and an upper bound of the number of rows.
 
-    UTF-8 where the whole file is, else CP932; where neither fits, the one with fewer faults. Raises Unreadable.
+    It is UTF-8 if the whole file is, else CP932; if neither fits, the one with fewer faults. Raise Unreadable.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")()
     clean, lines = True, 1
@@ -52,6 +52,6 @@ def look_at(path: Path) -> tuple[str, int]:
 
 
 def _faults(path: Path, encoding: str) -> int:
-    """How many characters of the file do not fit the encoding."""
+    """Return how many characters of the file do not fit the encoding."""
     with open(path, encoding=encoding, errors="replace", newline="") as file:
         return sum(chunk.count("\ufffd") for chunk in iter(lambda: file.read(CHUNK), ""))

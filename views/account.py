@@ -23,7 +23,7 @@ WRONG_PASSWORD = lazy_gettext("今のパスワードが違います。もう一�
 
 @pages.get("")
 def settings() -> ResponseReturnValue:
-    """Where one is logged in, the trusted phones, and when one's own certificate was shown, by oneself."""
+    """Show where this person is logged in, which phones are trusted, and when they showed their own certificate."""
     account, moment = current_user.account, now()
     running = Session.select().where(Session.account == account.member_id, Session.ended_at.is_null())
     sessions = [
@@ -70,7 +70,7 @@ def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
 
 @pages.route("/password", methods=["GET", "POST"])
 def password() -> ResponseReturnValue:
-    """A new password ends every session and every trust, this one too."""
+    """Set a new password, which ends every session and every trust, this one too."""
     form = new_form()
     if request.method != "POST":
         return render_template("account/password.html", form=form)
@@ -89,7 +89,7 @@ def password() -> ResponseReturnValue:
 
 @pages.route("/email", methods=["GET", "POST"])
 def email() -> ResponseReturnValue:
-    """A new address counts when its code comes back. The answer is the same where it belongs to somebody else."""
+    """Send a code to a new address, which counts once the code comes back. The answer is the same if it is somebody else's."""
     form = new_form("email")
     if request.method != "POST":
         return render_template("account/email.html", form=form)

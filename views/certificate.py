@@ -30,7 +30,7 @@ def mine() -> ResponseReturnValue:
 
 @pages.get("/<public_id>")
 def show(public_id: str) -> ResponseReturnValue:
-    """The page whose clock ticks. Its opening is recorded; what this login may not show does not exist."""
+    """Show the page whose clock ticks, and record that it was opened. Answer 404 to whatever this login may not show."""
     me, moment, day = current_user.account.member, now(), today(now())
     member = Member.get_or_none(Member.public_id == public_id)
     if member is None or not me.may_show(member, day, current_app.config["GUARDIAN_AGE"]):
@@ -68,7 +68,7 @@ def qr(address: str) -> Markup:
 
 @pages.get("/<public_id>/clock/<display_id>")
 def clock(public_id: str, display_id: str) -> ResponseReturnValue:
-    """The tick was refused. Everything is checked again; then one sentence for every cause, and no trigger."""
+    """Answer a tick that was refused in front: check everything again, then say the same sentence for every cause, without a trigger."""
     front, moment, path = services().clock, now(), request.path
     raw = cookie(request.environ, front.session_cookie)
     if front.live(public_id, display_id, raw, moment):

@@ -21,7 +21,7 @@ pages = Blueprint("home", __name__)
 
 @pages.get("/")
 def home() -> ResponseReturnValue:
-    """One glance: whose, in which state, and the one thing to do."""
+    """Show at one glance whose certificate it is, its state, and the one thing to do."""
     me, day, guardian_age = current_user.account.member, today(now()), current_app.config["GUARDIAN_AGE"]
     people = [_person(me, other) for other in me.family_on(day, guardian_age)]
     return render_template(
@@ -50,7 +50,7 @@ def _person(me: Member, other: Member) -> dict[str, Any]:
 
 @pages.post("/household/<public_id>/allow")
 def allow(public_id: str) -> ResponseReturnValue:
-    """The subscriber lets an adult dependent show the children's certificates too, or no longer."""
+    """Let an adult dependent show the children's certificates too, or no longer, as the subscriber wishes."""
     me, day, guardian_age = current_user.account.member, today(now()), current_app.config["GUARDIAN_AGE"]
     adults = [m for m in me.family_on(day, guardian_age) if not m.is_child_on(day, guardian_age)]
     other = next((m for m in adults if m.public_id == public_id), None)
@@ -82,6 +82,6 @@ def staff() -> ResponseReturnValue:
 
 @pages.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """200 while the database answers; 503 otherwise."""
+    """Answer 200 while the database answers, 503 otherwise."""
     database.execute_sql("SELECT 1")
     return Response("ok\n", mimetype="text/plain")

@@ -41,7 +41,7 @@ def forgot() -> ResponseReturnValue:
 
 @pages.route("/reset/<token>", methods=["GET", "POST"])
 def reset(token: str) -> ResponseReturnValue:
-    """Nothing changes until the form is sent: mail scanners open links."""
+    """Show the form that a reset link opens, and take it. Mail scanners open links, so nothing changes before the form is sent."""
     keys = services().keys
     account = accounts.read_reset_token(token, keys)
     if account is None:
