@@ -43,7 +43,7 @@ def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -
     connect(app.config["DATABASE_URL"], serving=serving)
     keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
     login = LoginManager(app)
-    login.session_protection = None  # "strong" logs a phone out when it changes its network
+    login.session_protection = None  # on a new network it would rewrite the cookie, which the lease is bound to
     views.register(app, login)
     commands.register(app)
     clock = front.wrap(app, keys, now)

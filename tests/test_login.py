@@ -385,7 +385,15 @@ def test_a_session_idles_out_after_thirty_minutes_without_a_page(enroll, time):
 
 
 @pytest.mark.parametrize(
-    "target", ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "/\t/evil.example"]
+    "target",
+    [
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "https://evil.example",
+        "javascript:alert(1)",
+        "/\t/evil.example",
+    ],
 )
 def test_next_never_leads_away(enroll, letters, app, target):
     phone = enroll(NAO, trust="yes")
