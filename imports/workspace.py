@@ -26,7 +26,7 @@ class Workspace(sqlite3.Connection):
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Workspace]:
-    """Open the place where a roster is compared with what is stored.
+    """Where a roster is compared with what is stored.
 
     On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of what plans look at.
     """
@@ -37,15 +37,15 @@ def workspace() -> Iterator[Workspace]:
             path = database.database if is_sqlite() else _empty_copy(f"{folder}/copy")
             work, aside = (ended.enter_context(contextlib.closing(sqlite3.connect(path, **options))) for _ in range(2))
             work.aside = aside
-            for connection in (work, aside):
+            for connection, cache in ((work, 48000), (aside, 16000)):
                 connection.execute("ATTACH ? AS stage", (f"{folder}/stage",))
-                tune(connection, "stage", 48000)
+                tune(connection, "stage", cache)
                 if is_sqlite():
                     connection.executescript(
-                        "PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -48000; PRAGMA foreign_keys = 1;"
+                        f"PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -{cache}; PRAGMA foreign_keys = 1;"
                     )
                 else:
-                    tune(connection, "main", 48000)
+                    tune(connection, "main", cache)
         # from here on the files have no name: nothing of them is left, however the process ends
         if not is_sqlite():
             _copy_stored(work)
@@ -53,7 +53,7 @@ def workspace() -> Iterator[Workspace]:
 
 
 def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
-    """Configure and open an attached scratch database with `cache` KB. It need not outlive the process."""
+    """A file that need not outlive the process, with so many KB of cache, and open from now on."""
     connection.executescript(
         f"PRAGMA {name}.page_size = 16384; PRAGMA {name}.cache_size = -{cache};"
         f"PRAGMA {name}.journal_mode = OFF; PRAGMA {name}.synchronous = OFF;"
@@ -73,7 +73,8 @@ def execute(work: Workspace, added: Added, statements: Statements, last: Callabl
     work.execute("BEGIN IMMEDIATE")
     try:
         for table, columns, query in added:
-            work.execute(f"INSERT INTO main.{table} ({columns}) {query}")
+            with _indexed_afterwards(work, table):
+                work.execute(f"INSERT INTO main.{table} ({columns}) {query}")
         for sql, values in statements:
             work.execute(sql.format(*"?" * len(values)), values)
         last()
@@ -83,8 +84,23 @@ def execute(work: Workspace, added: Added, statements: Statements, last: Callabl
     work.execute("COMMIT")
 
 
+@contextlib.contextmanager
+def _indexed_afterwards(work: Workspace, table: str) -> Iterator[None]:
+    """Build the indexes of a table that is empty once it is filled: random ids, one by one, would take a fifth of the import."""
+    indexes = work.execute(
+        "SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL", (table,)
+    ).fetchall()
+    if work.execute(f"SELECT EXISTS (SELECT 1 FROM main.{table})").fetchone()[0]:
+        indexes = []
+    for name, _ in indexes:
+        work.execute(f"DROP INDEX main.{name}")
+    yield
+    for _, sql in indexes:
+        work.execute(sql)
+
+
 def _empty_copy(path: str) -> str:
-    """Make the tables that plans look at, as SQLite would have them, and return their path."""
+    """The tables that plans look at, as SQLite would have them."""
     tables = [models.Member, models.Account, models.Audit]
     with contextlib.closing(SqliteDatabase(path, pragmas={"page_size": 16384})) as copy, copy.bind_ctx(tables):
         copy.create_tables(tables)
@@ -93,9 +109,6 @@ def _empty_copy(path: str) -> str:
 
 def _copy_stored(work: Workspace) -> None:
     """Copy what is stored, with days as 1980-01-01 and booleans as 0 and 1."""
-    indexes = work.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall()
-    for name, _ in indexes:
-        work.execute(f"DROP INDEX {name}")
     fields = models.Member._meta.sorted_fields
     members = ", ".join(f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields)
     for table, columns, source in (
@@ -107,10 +120,9 @@ def _copy_stored(work: Workspace) -> None:
         with _connection().cursor().copy(f"COPY ({source}) TO STDOUT (FORMAT csv)") as copy:
             work.execute("BEGIN")
             rows = csv.reader(bytes(row).decode() for row in copy)
-            work.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
+            with _indexed_afterwards(work, table):
+                work.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
             work.execute("COMMIT")
-    for _, sql in indexes:
-        work.execute(sql)
 
 
 def _connection() -> Any:
@@ -118,7 +130,7 @@ def _connection() -> Any:
 
 
 def _execute_on_server(work: Workspace, added: Added, statements: Statements, last: Callable[[], None]) -> None:
-    """Copy new rows straight into their tables, and rows that change into temporary ones, where the statements find them."""
+    """New rows go straight into their tables; those that change into temporary ones, where the statements find them."""
     cursor = _connection().cursor()
 
     def send(table: str, columns: str, query: str) -> None:

@@ -607,6 +607,20 @@ def test_of_many_people_each_gets_a_letter_and_ids_that_nobody_ever_had(clerk, u
     assert counts(clerk.roster(crowd(2500))) == (0, 0, 0, 2500, 0)
 
 
+def test_a_first_import_leaves_every_index_as_it_was(clerk):
+    def indexes():
+        with models.database.connection_context():
+            return [
+                sorted((i.name, i.unique, i.sql) for i in models.database.get_indexes(table))
+                for table in ("member", "account")
+            ]
+
+    before = indexes()
+    assert len(before[0]) > 2
+    assert clerk.roster([HEAD, WIFE])["exit"] == 0
+    assert indexes() == before
+
+
 def test_no_id_says_where_its_owner_stands_in_the_roster(clerk):
     """A hidden person between two others of a household would show as a gap in ids that follow the rows."""
     hidden = [
