@@ -15,7 +15,7 @@ from bench.servers import environment, serving
 from tests import ready, webkit
 from tests.beat import WATCH, line, steps
 
-LATENCIES = (0, 80, 150, 300, 600, 900)  # milliseconds, there and back
+LATENCIES = (0, 80, 150, 300, 600, 800)  # milliseconds, there and back
 SECONDS = int(os.environ.get("BEAT_SECONDS", "60"))
 SETTLE = 4  # seconds for the page, its first tick and the move into the middle of a second
 
