@@ -1,4 +1,5 @@
-"""create_app(): settings, extensions, views and commands put together; the front door, nothing else."""
+"""create_app(): settings, extensions, views and commands put together; the front door, nothing
+else."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from views.services import Services, services
 
 
 def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -> Flask:
-    """Return the program, configured by the environment. Raise settings.BadSetting with a sentence for the operator.
+    """Return the program, configured by the environment. Raise settings.BadSetting with a sentence
+    for the operator.
 
     With `serving` no statement may keep a page waiting for long: see database.connect.
     """
@@ -43,18 +45,22 @@ def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -
     connect(app.config["DATABASE_URL"], serving=serving)
     keys = Keys(app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"])
     login = LoginManager(app)
-    login.session_protection = None  # on a new network it would rewrite the cookie, which the lease is bound to
+    # on a new network it would rewrite the cookie, which the lease is bound to
+    login.session_protection = None
     views.register(app, login)
     commands.register(app)
     clock = front.wrap(app, keys, now)
     app.wsgi_app = clock  # type: ignore[method-assign]
-    mailer = Mailer(app.config, keys, lambda name, values: app.jinja_env.get_template(name).render(values), now)
+    mailer = Mailer(
+        app.config, keys, lambda name, values: app.jinja_env.get_template(name).render(values), now
+    )
     app.extensions["kakunin"] = Services(keys, clock, mailer, now)
     return app
 
 
 def serve() -> Flask:
-    """Return the program that the server loads in each of its processes. Exit with a sentence if it cannot serve."""
+    """Return the program that the server loads in each of its processes. Exit with a sentence if it
+    cannot serve."""
     try:
         app = create_app(serving=True)
         settings.check_serving(app.config)

@@ -1,7 +1,7 @@
 """The tables, and the rules about eligibility that they carry.
 
-Rules take the day (Asia/Tokyo) or the moment (seconds since 1970) as an argument and return plain values. Nothing here
-knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice on WEB交付.
+Rules take the day (Asia/Tokyo) or the moment (seconds since 1970) as an argument and return plain
+values. Nothing here knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice on WEB交付.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from database import database
 from dates import birthday
 
 SUBSCRIBER, DEPENDENT = 1, 2  # 本人, 家族
-NONE, WEB, PAPER = "none", "web", "paper"  # how the certificate is delivered; NONE is a マイナ保険証 user
+# how the certificate is delivered; NONE is a マイナ保険証 user
+NONE, WEB, PAPER = "none", "web", "paper"
 
 SESSION_IDLE = 30 * 60
 SESSION_IDLE_TRUSTED = 12 * 3600
 SESSION_LIFE = 12 * 3600
 DISPLAY_LIFE = 15 * 60
 AHEAD = 60
-"""Seconds that another machine's clock may be ahead. What is dated later stems from a clock that was set back, and is over."""
+"""Seconds that another machine's clock may be ahead. What is dated later stems from a clock that
+was set back, and is over."""
 SEEN_EVERY = 30
 """Seconds between two notes of a session's last page view, so that not every page writes."""
 
@@ -55,8 +57,9 @@ class Table(Model):
 class Member(Table):
     """A person of the roster (加入者) with what their certificate states.
 
-    The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`; where the roster has a
-    `person_id`, that is the key. `public_id` names the certificate in addresses, by 96 random bits.
+    The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`;
+    where the roster has a `person_id`, that is the key. `public_id` names the certificate in
+    addresses, by 96 random bits.
     """
 
     public_id = CharField(unique=True, max_length=24)
@@ -81,7 +84,8 @@ class Member(Table):
     effective_on = DateField(null=True)
     remarks = TextField(default="")
     withheld = BooleanField(default=False)
-    shows_children = BooleanField(default=False)  # an adult dependent whom the subscriber lets show the children's
+    # an adult dependent whom the subscriber lets show the children's
+    shows_children = BooleanField(default=False)
     allowed_by = IntegerField(null=True)  # the id of the subscriber who lets them; see guards_on
 
     class Meta:
@@ -89,13 +93,15 @@ class Member(Table):
 
     @property
     def last_day(self) -> dt.date | None:
-        """The last day on which the certificate counts: its expiry, at the latest the day before the 75th birthday."""
+        """The last day on which the certificate counts: its expiry, at the latest the day before
+        the 75th birthday."""
         if self.expires_on is None:
             return None
         return min(self.expires_on, birthday(self.birth_date, 75) - dt.timedelta(days=1))
 
     def state_on(self, day: dt.date) -> str:
-        """Return `valid`, or the first reason why it is not on that day: `ended`, `none`, `paper`, `not_yet`, `expired`."""
+        """Return `valid`, or the first reason why it is not on that day: `ended`, `none`, `paper`,
+        `not_yet`, `expired`."""
         if self.lost_on is not None and self.lost_on <= day:
             return "ended"
         if self.delivery != WEB:
@@ -113,39 +119,53 @@ class Member(Table):
 
     @property
     def last_covered(self) -> dt.date | None:
-        """The last day of the eligibility, or None if its end is not known: the day before that of loss."""
+        """The last day of the eligibility, or None if its end is not known: the day before that of
+        loss."""
         return self.lost_on - dt.timedelta(days=1) if self.lost_on else None
 
     def covered_on(self, day: dt.date) -> bool:
-        """Return whether the eligibility runs on that day. The day of loss itself is already outside."""
+        """Return whether the eligibility runs on that day. The day of loss itself is already
+        outside."""
         return self.qualified_on <= day and (self.lost_on is None or day < self.lost_on)
 
     def is_child_on(self, day: dt.date, guardian_age: int) -> bool:
-        """Return whether this is a dependent younger than `guardian_age` years, whose certificate others of the household may show."""
+        """Return whether this is a dependent younger than `guardian_age` years, whose certificate
+        others of the household may show."""
         return self.relation == DEPENDENT and day < birthday(self.birth_date, guardian_age)
 
     def subscriber_on(self, day: dt.date) -> Member | None:
-        """Return the household's subscriber on that day: of those who are covered the newest, or None.
+        """Return the household's subscriber on that day: of those who are covered the newest, or
+        None.
 
-        A 記号・番号 may be handed on, so there may have been others. A dependent's certificate names the subscriber
-        (47条3項), a withheld one too, and a dependent's letter is addressed to them.
+        A 記号・番号 may be handed on, so there may have been others. A dependent's certificate names the
+        subscriber (47条3項), a withheld one too, and a dependent's letter is addressed to them.
         """
         return newest_subscriber(Member, self.household, day).first()
 
     def guards_on(self, day: dt.date, guardian_age: int, subscriber: Member | None) -> bool:
-        """Return whether this person may show the certificates of the household's children on that day.
+        """Return whether this person may show the certificates of the household's children on that
+        day.
 
-        The household's `subscriber` on that day may, and so may an adult dependent whom that same subscriber allowed.
-        Nobody may whose own cover does not run: the 記号・番号 may be another family's by now.
+        The household's `subscriber` on that day may, and so may an adult dependent whom that same
+        subscriber allowed. Nobody may whose own cover does not run: the 記号・番号 may be another
+        family's by now.
         """
-        if subscriber is None or subscriber.id is None or subscriber.withheld or self.withheld or not self.covered_on(day):
+        if (
+            subscriber is None
+            or subscriber.id is None
+            or subscriber.withheld
+            or self.withheld
+            or not self.covered_on(day)
+        ):
             return False
         if self.id == subscriber.id:
             return True
         allowed = self.shows_children and self.allowed_by == subscriber.id
         return allowed and self.relation == DEPENDENT and not self.is_child_on(day, guardian_age)
 
-    def may_show(self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None) -> bool:
+    def may_show(
+        self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None
+    ) -> bool:
         """Return whether this person's login may open the certificate of `other` on that day.
 
         - Members may show their own certificate.
@@ -158,30 +178,47 @@ class Member(Table):
             return False
         if other.id == self.id:
             return True
-        if other.household != self.household or not other.is_child_on(day, guardian_age) or not other.covered_on(day):
+        if (
+            other.household != self.household
+            or not other.is_child_on(day, guardian_age)
+            or not other.covered_on(day)
+        ):
             return False
         return self.guards_on(day, guardian_age, subscriber or self.subscriber_on(day))
 
     def family_on(self, day: dt.date, guardian_age: int) -> list[Member]:
-        """Return the others whom this person's home lists on that day, those whose certificate they can show now first.
+        """Return the others whom this person's home lists on that day, those whose certificate they
+        can show now first.
 
-        The subscriber sees every dependent who is covered and not withheld. An allowed adult dependent sees the children,
-        and anybody else nobody.
+        The subscriber sees every dependent who is covered and not withheld. An allowed adult
+        dependent sees the children, and anybody else nobody.
         """
         subscriber = self.subscriber_on(day)
         if subscriber is None or not self.guards_on(day, guardian_age, subscriber):
             return []
-        family = Member.household == self.household, Member.id != self.id, Member.relation == DEPENDENT, ~Member.withheld
+        family = (
+            Member.household == self.household,
+            Member.id != self.id,
+            Member.relation == DEPENDENT,
+            ~Member.withheld,
+        )
         listed = [
-            m for m in Member.select().where(*family).order_by(Member.birth_date.desc(), Member.id) if m.covered_on(day)
+            m
+            for m in Member.select().where(*family).order_by(Member.birth_date.desc(), Member.id)
+            if m.covered_on(day)
         ]
         if self.id != subscriber.id:
             listed = [m for m in listed if m.is_child_on(day, guardian_age)]
         return sorted(listed, key=lambda m: not self.can_show(m, day, guardian_age, subscriber))
 
-    def can_show(self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None) -> bool:
-        """Return whether this person may show the certificate of `other` on that day, and it is valid then."""
-        return other.state_on(day) == "valid" and self.may_show(other, day, guardian_age, subscriber)
+    def can_show(
+        self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None
+    ) -> bool:
+        """Return whether this person may show the certificate of `other` on that day, and it is
+        valid then."""
+        return other.state_on(day) == "valid" and self.may_show(
+            other, day, guardian_age, subscriber
+        )
 
     def shows_others_on(self, day: dt.date, guardian_age: int) -> bool:
         """Return whether this person can show somebody else's certificate on that day."""
@@ -195,7 +232,9 @@ def newest_subscriber(people: Any, household: Any, day: dt.date) -> Any:
     `people` is Member or an alias of it; `household` may be the column of another.
     """
     covered = (people.qualified_on <= day) & (people.lost_on.is_null() | (people.lost_on > day))
-    found = people.select(people).where(people.household == household, people.relation == SUBSCRIBER, covered)
+    found = people.select(people).where(
+        people.household == household, people.relation == SUBSCRIBER, covered
+    )
     return found.order_by(people.qualified_on.desc(), people.id.desc()).limit(1)
 
 
@@ -205,19 +244,25 @@ class Account(Table):
     member_id: Any
     member = ForeignKeyField(Member, primary_key=True, backref="accounts", on_delete="CASCADE")
     login_id = CharField(unique=True)
-    temporary_hash = CharField(null=True)  # keyed hash of the letter's password, until the registration is finished
+    # keyed hash of the letter's password, until the registration is finished
+    temporary_hash = CharField(null=True)
     password_hash = CharField(null=True)  # argon2id, from then on
     email = CharField(null=True)
-    email_key = CharField(null=True, unique=True)  # the address folded for comparison: it belongs to nobody else
+    # the address folded for comparison: it belongs to nobody else
+    email_key = CharField(null=True, unique=True)
     registered_at = BigIntegerField(null=True)
 
     @property
     def mark(self) -> str:
-        """A mark of the present password and address. Whoever gave the password has proven it, until either changes."""
-        return hashlib.sha256(f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()).hexdigest()[:24]
+        """A mark of the present password and address. Whoever gave the password has proven it,
+        until either changes."""
+        return hashlib.sha256(
+            f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()
+        ).hexdigest()[:24]
 
     def hold(self) -> None:
-        """Lock the row until the transaction ends. Raise Stale if its password or address has changed since it was read."""
+        """Lock the row until the transaction ends. Raise Stale if its password or address has
+        changed since it was read."""
         rows = Account.select().where(Account.member == self.member_id)
         now = (rows.for_update() if database.for_update else rows).first()
         if now is None or now.mark != self.mark:
@@ -225,7 +270,8 @@ class Account(Table):
 
 
 class Trust(Table):
-    """A phone that passed the one-time code and needs none for a while. `id` is the hash of what its cookie holds."""
+    """A phone that passed the one-time code and needs none for a while. `id` is the hash of what
+    its cookie holds."""
 
     id = CharField(primary_key=True, max_length=64)
     account = ForeignKeyField(Account, backref="trusts", on_delete="CASCADE")
@@ -242,20 +288,23 @@ class Session(Table):
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="sessions", on_delete="CASCADE")
     trust = ForeignKeyField(Trust, null=True, backref="sessions", on_delete="SET NULL")
-    trusted = BooleanField(default=False)  # kept apart from `trust`, which is emptied when the trust is removed
+    # kept apart from `trust`, which is emptied when the trust is removed
+    trusted = BooleanField(default=False)
     created_at = BigIntegerField()
     seen_at = BigIntegerField()
     ended_at = BigIntegerField(null=True)
     device = CharField(default="")
 
-    is_authenticated = is_active = True  # what flask-login asks of a user: to it, the session is one
+    # what flask-login asks of a user: to it, the session is one
+    is_authenticated = is_active = True
     is_anonymous = False
 
     def get_id(self) -> str:
         return self.id
 
     def runs_at(self, now: float) -> bool:
-        """Return whether this login still counts: it has not ended, was seen within the idle time, and began within 12 hours."""
+        """Return whether this login still counts: it has not ended, was seen within the idle time,
+        and began within 12 hours."""
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
         seen = -AHEAD <= now - self.seen_at < idle + SEEN_EVERY
         return self.ended_at is None and seen and now < self.created_at + SESSION_LIFE
@@ -269,7 +318,8 @@ class Session(Table):
 
 
 class Challenge(Table):
-    """A one-time code on its way: what it proves, and what to do once it is proven. The code itself is not stored."""
+    """A one-time code on its way: what it proves, and what to do once it is proven. The code itself
+    is not stored."""
 
     account_id: Any
     id = CharField(primary_key=True, max_length=32)
@@ -284,7 +334,8 @@ class Challenge(Table):
 
 
 class Mail(Table):
-    """A mail to be sent, without its text, which is made when it goes out. The address is emptied once it is gone."""
+    """A mail to be sent, without its text, which is made when it goes out. The address is emptied
+    once it is gone."""
 
     account_id: Any
     challenge_id: Any
@@ -303,7 +354,9 @@ class Mail(Table):
     @classmethod
     def queue(cls, kind: str, account: Account | None, address: str, now: float) -> Mail:
         """Have a mail sent, off the request's path."""
-        return cls.create(kind=kind, account=account, address=address, created_at=int(now), due_at=int(now))
+        return cls.create(
+            kind=kind, account=account, address=address, created_at=int(now), due_at=int(now)
+        )
 
 
 class Display(Table):
@@ -317,9 +370,12 @@ class Display(Table):
 
 
 class Counter(Table):
-    """Tries counted against one limit. `id` is a keyed hash, so that no address or login stands here.
+    """Tries counted against one limit. `id` is a keyed hash, so that no address or login stands
+    here.
 
-    Rows named `mail.…` count the threads of a process that send mail, so that `flask stats` sees them from outside."""
+    Rows named `mail.…` count the threads of a process that send mail, so that `flask stats` sees
+    them from outside.
+    """
 
     id = CharField(primary_key=True, max_length=64)
     count = IntegerField()
@@ -333,7 +389,9 @@ class Counter(Table):
     def beat(cls, process: str, threads: int, now: float) -> None:
         """Note how many mail threads this process has, under a name of its own."""
         row = {"id": f"mail.{process}", "count": threads, "since": int(now)}
-        cls.insert(row).on_conflict(conflict_target=[cls.id], update={cls.count: threads, cls.since: int(now)}).execute()
+        cls.insert(row).on_conflict(
+            conflict_target=[cls.id], update={cls.count: threads, cls.since: int(now)}
+        ).execute()
 
     @classmethod
     def mail_threads(cls, now: float) -> int:
@@ -346,16 +404,20 @@ class Counter(Table):
 
 
 class Audit(Table):
-    """What happened, to whom, by whom: no password, code or token, and no personal data but the row ids."""
+    """What happened, to whom, by whom: no password, code or token, and no personal data but the row
+    ids."""
 
     at = BigIntegerField(index=True)
     action = CharField()
-    actor = IntegerField(null=True)  # the member logged in; null where the clerk or nobody known acted
+    # the member logged in; null where the clerk or nobody known acted
+    actor = IntegerField(null=True)
     member = IntegerField(null=True)
     detail = CharField(default="")
 
     @classmethod
-    def note(cls, now: float, action: str, actor: int | None, member: int | None = None, detail: str = "") -> None:
+    def note(
+        cls, now: float, action: str, actor: int | None, member: int | None = None, detail: str = ""
+    ) -> None:
         """Write one line of the trail."""
         cls.create(at=int(now), action=action, actor=actor, member=member or actor, detail=detail)
 
@@ -377,7 +439,8 @@ class RosterImport(Table):
 
     @classmethod
     def is_old(cls, now: float, days: int) -> bool:
-        """Return whether the last import is more than `days` days ago, or none exists. Always False if `days` is 0."""
+        """Return whether the last import is more than `days` days ago, or none exists. Always False
+        if `days` is 0."""
         age = cls.age(now)
         return days > 0 and (age is None or age > days * 86400)
 

@@ -1,4 +1,5 @@
-"""What the environment may say, in one table. `KAKUNIN_` names that are not in it, or cannot be read, stop the program."""
+"""What the environment may say, in one table. `KAKUNIN_` names that are not in it, or cannot be
+read, stop the program."""
 
 from __future__ import annotations
 
@@ -66,15 +67,21 @@ def load(app: Flask) -> None:
     raw.from_prefixed_env("KAKUNIN", loads=str)
     unknown = sorted(set(raw) - set(SETTINGS))
     if unknown:
-        raise BadSetting(f"KAKUNIN_{unknown[0]} is not a setting. Known are: {', '.join('KAKUNIN_' + s for s in SETTINGS)}.")
+        raise BadSetting(
+            f"KAKUNIN_{unknown[0]} is not a setting. Known are: {', '.join('KAKUNIN_' + s for s in SETTINGS)}."
+        )
     for name, setting in SETTINGS.items():
         app.config[name] = _read(name, setting, raw.get(name))
-    app.config["INSURERS"] = {number: _insurer(number, given) for number, given in app.config["INSURERS"].items()}
+    app.config["INSURERS"] = {
+        number: _insurer(number, given) for number, given in app.config["INSURERS"].items()
+    }
     if not app.config["BASE_URL"] and app.config["INSECURE_COOKIES"]:
         host = os.environ.get("HOST", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - where it listens
         app.config["BASE_URL"] = f"http://{host}:{os.environ.get('PORT', '8000')}"
     if not app.config["MAIL_FROM"]:
-        app.config["MAIL_FROM"] = f"noreply@{urlsplit(app.config['BASE_URL']).hostname or 'localhost'}"
+        app.config["MAIL_FROM"] = (
+            f"noreply@{urlsplit(app.config['BASE_URL']).hostname or 'localhost'}"
+        )
     if app.config["DATABASE_URL"].split(":")[0] not in ("sqlite", "postgresql"):
         raise BadSetting("KAKUNIN_DATABASE_URL must begin with sqlite:/// or postgresql://.")
 
@@ -89,15 +96,20 @@ def _read(name: str, setting: Setting, text: str | None) -> Any:
     except ValueError:
         value = None
     if type(value) is not setting.kind or (isinstance(value, int) and value < 0):
-        what = {int: "a whole number of 0 or more", list: "a JSON list", dict: "a JSON object"}[setting.kind]
+        what = {int: "a whole number of 0 or more", list: "a JSON list", dict: "a JSON object"}[
+            setting.kind
+        ]
         raise BadSetting(f"KAKUNIN_{name} must be {what}.")
-    if isinstance(value, list) and not all(isinstance(item, str) and len(item) >= 32 for item in value):
+    if isinstance(value, list) and not all(
+        isinstance(item, str) and len(item) >= 32 for item in value
+    ):
         raise BadSetting(f"KAKUNIN_{name} must be a list of texts of 32 characters or more.")
     return value
 
 
 def _insurer(number: str, given: Any) -> dict[str, Any]:
-    """Return an insurer with every optional text there is. Raise BadSetting if it has no name, or an address that is none."""
+    """Return an insurer with every optional text there is. Raise BadSetting if it has no name, or
+    an address that is none."""
     blank = dict.fromkeys((*INSURER_TEXTS, *INSURER_URLS), "")
     if not isinstance(given, dict) or not given.get("name"):
         raise BadSetting(f"KAKUNIN_INSURERS: {number} needs a name, and texts only.")
@@ -106,11 +118,19 @@ def _insurer(number: str, given: Any) -> dict[str, Any]:
     if not all(isinstance(value, str) for value in texts.values()):
         raise BadSetting(f"KAKUNIN_INSURERS: {number} needs a name, and texts only.")
     if not isinstance(links, list) or len(links) > LINKS_AT_MOST or not all(map(_is_link, links)):
-        raise BadSetting(f"KAKUNIN_INSURERS: the links of {number} must be up to five of text, url and, if wanted, text_en.")
+        raise BadSetting(
+            f"KAKUNIN_INSURERS: the links of {number} must be up to five of text, url and, if wanted, text_en."
+        )
     for url in [texts.get(name, "") for name in INSURER_URLS] + [link["url"] for link in links]:
         if url and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
-            raise BadSetting(f"KAKUNIN_INSURERS: {number} has an address that does not begin with https://: {url}")
-    return blank | texts | {"number": number, "links": [{"text_en": link["text"]} | link for link in links]}
+            raise BadSetting(
+                f"KAKUNIN_INSURERS: {number} has an address that does not begin with https://: {url}"
+            )
+    return (
+        blank
+        | texts
+        | {"number": number, "links": [{"text_en": link["text"]} | link for link in links]}
+    )
 
 
 def _is_link(link: Any) -> bool:
@@ -131,14 +151,20 @@ def check_serving(config: dict[str, Any]) -> None:
     check_keys(config)
     base, insecure = urlsplit(config["BASE_URL"]), bool(config["INSECURE_COOKIES"])
     needs = [
-        (bool(config["INSURERS"]), "KAKUNIN_INSURERS must name at least one insurer, or no certificate can be shown."),
+        (
+            bool(config["INSURERS"]),
+            "KAKUNIN_INSURERS must name at least one insurer, or no certificate can be shown.",
+        ),
         (bool(config["MAIL_URL"]), "KAKUNIN_MAIL_URL is missing: without mail nobody can log in."),
         (
             insecure or not config["MAIL_URL"].startswith("outbox:"),
             "KAKUNIN_MAIL_URL: outbox: writes each code onto the disk and the terminal. It is for demos and tests, "
             "with KAKUNIN_INSECURE_COOKIES=1.",
         ),
-        (bool(base.hostname), "KAKUNIN_BASE_URL is missing: the address that members type, https://…"),
+        (
+            bool(base.hostname),
+            "KAKUNIN_BASE_URL is missing: the address that members type, https://…",
+        ),
         (
             base.scheme == "https" or insecure,
             "KAKUNIN_BASE_URL must begin with https://. Only for demos and tests KAKUNIN_INSECURE_COOKIES=1 allows http.",
@@ -150,13 +176,17 @@ def check_serving(config: dict[str, Any]) -> None:
 
 
 def check_schema() -> None:
-    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages say so until it does.
+    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages
+    say so until it does.
 
-    A newer one is served: migrations only add (docs/upgrades.md), so that machines are renewed, or put back, one by one.
+    A newer one is served: migrations only add (docs/upgrades.md), so that machines are renewed, or
+    put back, one by one.
     """
     with contextlib.suppress(OperationalError), database.connection_context():
         if not schema_up_to_date():
-            raise BadSetting("The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again.")
+            raise BadSetting(
+                "The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again."
+            )
 
 
 def schema_up_to_date() -> bool:
@@ -167,7 +197,8 @@ def own_addresses() -> set[str]:
     """Return the names and addresses under which this machine is reached on its own network."""
     found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
+        # nothing is sent: it only asks which address a packet would leave from
+        probe.connect(("192.0.2.1", 9))
         found.add(probe.getsockname()[0])
     with contextlib.suppress(OSError):
         found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
@@ -179,11 +210,14 @@ def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, Any]:
     insurers: dict[str, dict[str, Any]] = config["INSURERS"]
     if member is not None and member.insurer_number in insurers:
         return insurers[member.insurer_number]
-    return next(iter(insurers.values()), dict.fromkeys((*INSURER_TEXTS, *INSURER_URLS), "") | {"links": []})
+    return next(
+        iter(insurers.values()), dict.fromkeys((*INSURER_TEXTS, *INSURER_URLS), "") | {"links": []}
+    )
 
 
 def server_options(cores: int) -> dict[str, int]:
-    """Return how granian is started, measured on two cores: with many threads, so that slow requests never hold a tick.
+    """Return how granian is started, measured on two cores: with many threads, so that slow
+    requests never hold a tick.
 
     Each is overridable by the environment: WORKERS, THREADS, BACKLOG, BACKPRESSURE.
     """

@@ -1,7 +1,7 @@
 """One-time codes: sent, and taken.
 
-Codes are HOTP (pyotp) under a secret derived from the server's key and the challenge's random id, so nothing of them is
-stored.
+Codes are HOTP (pyotp) under a secret derived from the server's key and the challenge's random id,
+so nothing of them is stored.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def send_code(
 ) -> Challenge:
     """Make a new challenge for this member, void the ones before it, and queue its mail.
 
-    With `decoy` the address belongs to somebody else: its owner is told instead, and no code will ever fit.
-    Raise TooMany at the sixth within 15 minutes, and Stale if the password has changed since `account` was read.
+    With `decoy` the address belongs to somebody else: its owner is told instead, and no code will
+    ever fit. Raise TooMany at the sixth within 15 minutes, and Stale if the password has changed
+    since `account` was read.
     """
     moment = int(now)
     with transaction():
@@ -66,9 +67,11 @@ def send_code(
 
 
 def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
-    """Return whether `typed` proves the challenge now. If so, the code is used up: of many who enter it at once, one gets in.
+    """Return whether `typed` proves the challenge now. If so, the code is used up: of many who
+    enter it at once, one gets in.
 
-    The answer is the same False for a wrong, an expired, a used and a locked code. Each try counts before the code is looked at.
+    The answer is the same False for a wrong, an expired, a used and a locked code. Each try counts
+    before the code is looked at.
     """
     moment = int(now)
     open_now = (

@@ -1,7 +1,8 @@
-"""Mail, off the request's path: a queue in the database, and a few threads a process that send what is due.
+"""Mail, off the request's path: a queue in the database, and a few threads a process that send what
+is due.
 
-The text is made when a mail goes out, so that no code and no link is stored. A mail whose process dies is sent by
-another. Addresses are emptied once a mail is gone.
+The text is made when a mail goes out, so that no code and no link is stored. A mail whose process
+dies is sent by another. Addresses are emptied once a mail is gone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ WORKERS = 16
 TIMEOUT = 20
 """Seconds that a mail server may take for a step."""
 TELL_AFTER = 20
-"""Seconds after which the person who waits is told that the mail could not be sent; it is tried on nevertheless."""
+"""Seconds after which the person who waits is told that the mail could not be sent; it is tried on
+nevertheless."""
 RETRIES = (3, 15, 45, 120)
 """Seconds between tries. After the second one failed the person is told, too."""
 HOLD = 180
@@ -47,7 +49,8 @@ log = logging.getLogger("kakunin.mail")
 
 
 def state(challenge: Challenge, now: float) -> str:
-    """Return what the waiting person is told about the mail with the code: `waiting`, `sent` or `failed`."""
+    """Return what the waiting person is told about the mail with the code: `waiting`, `sent` or
+    `failed`."""
     mail = Mail.select().where(Mail.challenge == challenge.id).order_by(Mail.id.desc()).first()
     if mail is None or mail.state == "sent":
         return "sent"
@@ -82,7 +85,9 @@ class Transport:
     def _connect(self) -> smtplib.SMTP:
         host, tls = self.url.hostname or "localhost", ssl.create_default_context()
         if self.url.scheme == "smtps":
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, self.url.port or 465, timeout=TIMEOUT, context=tls)
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+                host, self.url.port or 465, timeout=TIMEOUT, context=tls
+            )
         else:
             smtp = smtplib.SMTP(host, self.url.port or 25, timeout=TIMEOUT)
         try:
@@ -107,9 +112,16 @@ class Transport:
 
 
 class Mailer:
-    """Sends what is due. `render(template, values)` gives a mail's text; its first line is its subject."""
+    """Sends what is due. `render(template, values)` gives a mail's text; its first line is its
+    subject."""
 
-    def __init__(self, config: dict[str, Any], keys: Any, render: Callable[..., str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        keys: Any,
+        render: Callable[..., str],
+        now: Callable[[], float],
+    ) -> None:
         self.config, self.keys, self.render, self.now = config, keys, render, now
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._staffing = threading.Lock()
@@ -132,7 +144,8 @@ class Mailer:
                 thread.start()
 
     def _work(self) -> None:
-        """Send mails as long as the process runs, whatever goes wrong with one of them or with the database."""
+        """Send mails as long as the process runs, whatever goes wrong with one of them or with the
+        database."""
         transport = Transport(self.config["MAIL_URL"])
         while True:
             with contextlib.suppress(queue.Empty):
@@ -152,8 +165,9 @@ class Mailer:
                 transport.close()
 
     def _tidy(self) -> None:
-        """Once a minute, whichever thread comes first: note that mails are sent. Once an hour: delete what is over. Once a
-        day: say that the roster is old."""
+        """Once a minute, whichever thread comes first: note that mails are sent. Once an hour:
+        delete what is over. Once a day: say that the roster is old.
+        """
         now = self.now()
         if now >= self._beat_at:
             self._beat_at = now + Counter.BEAT
@@ -180,7 +194,8 @@ class Mailer:
             pass
 
     def _send_next(self, transport: Transport) -> bool:
-        """Send the next mail that is due, if there is one. No connection to the database is held while it is sent."""
+        """Send the next mail that is due, if there is one. No connection to the database is held
+        while it is sent."""
         with connected():
             mail = self._take()
         if mail is not None:
@@ -188,13 +203,15 @@ class Mailer:
         return mail is not None
 
     def _take(self) -> Mail | None:
-        """Return the next mail that is due, which is this thread's own for HOLD seconds from now on.
+        """Return the next mail that is due, which is this thread's own for HOLD seconds from now
+        on.
 
-        Mails of a challenge go first: people wait for their codes. Who is told that an address is taken must not show by
-        being served later, so it is not the kind that counts.
+        Mails of a challenge go first: people wait for their codes. Who is told that an address is
+        taken must not show by being served later, so it is not the kind that counts.
         """
         moment = int(self.now())
-        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * HOLD)  # the latter, where the clock was set back
+        # the latter, where the clock was set back
+        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * HOLD)
         waiting = Mail.select().where(Mail.state == "waiting", due)
         for mail in waiting.order_by(Mail.challenge.is_null(), Mail.due_at).limit(WORKERS):
             mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == "waiting"
@@ -203,10 +220,11 @@ class Mailer:
         return None
 
     def _deliver(self, mail: Mail, transport: Transport) -> None:
-        """Send a mail and note what came of it. Raise one of AWAY only: then it is sent again after HOLD seconds.
+        """Send a mail and note what came of it. Raise one of AWAY only: then it is sent again after
+        HOLD seconds.
 
-        What the mail server or the network refuses for now is tried again. What a mail itself raises fails it for good, and is
-        logged by its type alone: its words may hold an address.
+        What the mail server or the network refuses for now is tried again. What a mail itself
+        raises fails it for good, and is logged by its type alone: its words may hold an address.
         """
         try:
             with connected():
@@ -216,8 +234,16 @@ class Mailer:
             outcome = "sent"
         except (PeeweeException, MaxConnectionsExceeded):
             raise
-        except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-            codes = [c for c, _ in error.recipients.values()] if hasattr(error, "recipients") else [error.smtp_code]
+        except (
+            smtplib.SMTPRecipientsRefused,
+            smtplib.SMTPSenderRefused,
+            smtplib.SMTPDataError,
+        ) as error:
+            codes = (
+                [c for c, _ in error.recipients.values()]
+                if hasattr(error, "recipients")
+                else [error.smtp_code]
+            )
             outcome = "failed" if min(codes) >= 500 else "waiting"
             log.warning("mail %d (%s) refused: %s", mail.id, mail.kind, codes)
         except (OSError, smtplib.SMTPException) as error:
@@ -230,26 +256,42 @@ class Mailer:
             self._note(mail, outcome)
 
     def _note(self, mail: Mail, outcome: str) -> None:
-        """Store what came of a try: `sent`, `failed`, or `waiting` for the next one, after the last of which it failed."""
+        """Store what came of a try: `sent`, `failed`, or `waiting` for the next one, after the last
+        of which it failed."""
         due = mail.due_at
         if outcome == "waiting" and mail.attempts < len(RETRIES):
             due = int(self.now()) + RETRIES[mail.attempts]
         elif outcome == "waiting":
             outcome = "failed"
         kept = mail.address if outcome == "waiting" else ""
-        Mail.update(state=outcome, due_at=due, attempts=mail.attempts + 1, address=kept).where(Mail.id == mail.id).execute()
+        Mail.update(state=outcome, due_at=due, attempts=mail.attempts + 1, address=kept).where(
+            Mail.id == mail.id
+        ).execute()
 
     def message(self, mail: Mail) -> EmailMessage | None:
-        """Return the mail as it goes out, or None if it has nothing to say any more or no longer somebody to say it to."""
-        account = Account.select(Account, Member).join(Member).where(Account.member == mail.account_id).first()
+        """Return the mail as it goes out, or None if it has nothing to say any more or no longer
+        somebody to say it to."""
+        account = (
+            Account.select(Account, Member)
+            .join(Member)
+            .where(Account.member == mail.account_id)
+            .first()
+        )
         member = account.member if account else None
-        values: dict[str, Any] = {"insurer": insurer_of(self.config, member), "minutes": CODE_LIFE // 60}
+        values: dict[str, Any] = {
+            "insurer": insurer_of(self.config, member),
+            "minutes": CODE_LIFE // 60,
+        }
         if mail.kind == "nothing" or account is None:
             return None
         challenge = None
         if mail.kind in ("code", "taken"):
             challenge = Challenge.get_or_none(Challenge.id == mail.challenge_id)
-            if challenge is None or challenge.used_at is not None or challenge.created_at <= self.now() - CODE_LIFE:
+            if (
+                challenge is None
+                or challenge.used_at is not None
+                or challenge.created_at <= self.now() - CODE_LIFE
+            ):
                 return None
             values["code"] = self.keys.code(challenge)
         if not _belongs(mail, account, challenge):
@@ -269,29 +311,36 @@ class Mailer:
         message["To"] = to
         message["Date"] = email.utils.formatdate(self.now(), localtime=False)
         letters = secrets.token_hex(16).translate(str.maketrans("0123456789", "ghijklmnop"))
-        message["Message-ID"] = f"<{letters}@{domain}>"  # no digits: the code is the only run of six
+        # no digits: the code is the only run of six
+        message["Message-ID"] = f"<{letters}@{domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(body.strip() + "\n", cte="quoted-printable")
         return message
 
 
 def _belongs(mail: Mail, account: Account, challenge: Challenge | None) -> bool:
-    """Return whether the mail still belongs at its address, which may have changed hands or been freed meanwhile."""
+    """Return whether the mail still belongs at its address, which may have changed hands or been
+    freed meanwhile."""
     if mail.kind == "email_changed":
         return True  # told at the old address
     if mail.kind == "taken":
         return accounts.email_owner(mail.address, account) is not None
     new = challenge.email if challenge else None
-    return accounts.email_key(mail.address) == (accounts.email_key(new) if new else account.email_key)
+    return accounts.email_key(mail.address) == (
+        accounts.email_key(new) if new else account.email_key
+    )
 
 
 def send_test(config: dict[str, Any], address: str) -> None:
-    """Send one mail at once, to see that the settings are right. Raises OSError or smtplib.SMTPException."""
+    """Send one mail at once, to see that the settings are right. Raises OSError or
+    smtplib.SMTPException."""
     transport = Transport(config["MAIL_URL"])
     mailer = Mailer(
         config,
         None,
-        lambda _template, _values: "Kakunin\n\nこのメールが届けば、メールの設定は正しくできています。",
+        lambda _template, _values: (
+            "Kakunin\n\nこのメールが届けば、メールの設定は正しくできています。"
+        ),
         time.time,
     )
     try:

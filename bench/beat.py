@@ -1,4 +1,5 @@
-"""The clock as a phone shows it: its steps over a minute, in Chromium and WebKit, on lines of growing latency."""
+"""The clock as a phone shows it: its steps over a minute, in Chromium and WebKit, on lines of
+growing latency."""
 
 from __future__ import annotations
 
@@ -23,8 +24,12 @@ SETTLE = 4  # seconds for the page, its first tick and the move into the middle 
 def in_chromium(base: str, session: str) -> tuple[list[str], int]:
     """Return each time that was seen, and how often the veil was, in SECONDS."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=ready.browser(), args=["--no-sandbox", "--disable-gpu"])
-        context = opened.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+        opened = playwright.chromium.launch(
+            executable_path=ready.browser(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        context = opened.new_context(
+            viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
+        )
         context.add_cookies([{"name": "session", "value": session, "url": base}])
         page = context.new_page()
         page.goto(f"{base}/certificates/cert1")
@@ -54,7 +59,9 @@ def main() -> None:
     print("  engine      latency   steps of 1 s   of 0 s   of 2 s or more   looks at a veil")
     engines = {"Chromium": in_chromium} | ({"WebKit": in_webkit} if webkit.browser() else {})
     if len(engines) == 1:
-        print("  WebKit      not run: it is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)")
+        print(
+            "  WebKit      not run: it is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
+        )
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder))
         (phone,) = open_displays(env, 1)
@@ -66,7 +73,8 @@ def main() -> None:
                     counts = Counter(steps(seen))
                     more = sum(count for step, count in counts.items() if step > 1)
                     print(
-                        f"  {name:9}  {latency:5} ms   {counts[1]:12}   {counts[0]:6}   {more:14}   {veils:15}", flush=True
+                        f"  {name:9}  {latency:5} ms   {counts[1]:12}   {counts[0]:6}   {more:14}   {veils:15}",
+                        flush=True,
                     )
 
 

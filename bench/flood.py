@@ -1,4 +1,5 @@
-"""What a flood of forms does to everybody else: to live clocks, and to people who are logged in or wait for their code."""
+"""What a flood of forms does to everybody else: to live clocks, and to people who are logged in or
+wait for their code."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ ROUND_TRIP = 0.05
 
 @contextlib.contextmanager
 def sending(port: int, path: str, senders: list[tuple[Browser, dict[str, str]]]) -> Iterator[Any]:
-    """Let another process send each sender's form over and over. Yields the number of answers so far, by `.value`."""
+    """Let another process send each sender's form over and over. Yields the number of answers so
+    far, by `.value`."""
     context = multiprocessing.get_context("spawn")
     over, answers = context.Event(), context.Value("i", 0)
     people = [(browser.address, browser.cookies, fields) for browser, fields in senders]
@@ -48,7 +50,13 @@ def sending(port: int, path: str, senders: list[tuple[Browser, dict[str, str]]])
         process.join(60)
 
 
-def _send(port: int, path: str, people: list[tuple[str, dict[str, str], dict[str, str]]], over: Any, answers: Any) -> None:
+def _send(
+    port: int,
+    path: str,
+    people: list[tuple[str, dict[str, str], dict[str, str]]],
+    over: Any,
+    answers: Any,
+) -> None:
     os.nice(5)
 
     def send(address: str, cookies: dict[str, str], fields: dict[str, str]) -> None:
@@ -65,46 +73,73 @@ def _send(port: int, path: str, people: list[tuple[str, dict[str, str], dict[str
 
 
 def costly_forms() -> None:
-    """64 forms of first use at once, with the right birth date and the costliest password, while phones are live."""
+    """64 forms of first use at once, with the right birth date and the costliest password, while
+    phones are live."""
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder)) | {"KAKUNIN_PROXIES": "1"}
         phones = open_displays(env, PHONES)
         keys = Keys(env["KAKUNIN_SECRET_KEY"])
         hashed = keys.hash_temporary(["KAAAAAAAAAAAAA"])[0]
-        models.Account.update(temporary_hash=hashed, login_id="K234567892").where(models.Account.member == 1).execute()
+        models.Account.update(temporary_hash=hashed, login_id="K234567892").where(
+            models.Account.member == 1
+        ).execute()
         born = models.Member.get_by_id(1).birth_date.isoformat()
         database.close_all()
         with serving("app:serve", **env) as (port, _):
             letters = [Browser(port, f"10.0.0.{number}") for number in range(64)]
             for browser in letters:
-                assert browser.ask("/login", username="K234567892", password="KAAAAAAAAAAAAA")[0] == 303  # noqa: S106
+                assert (
+                    browser.ask("/login", username="K234567892", password="KAAAAAAAAAAAAA")[0]
+                    == 303
+                )  # noqa: S106
             form = {"bday": born, "new_password": COSTLY, "email": "x"}
             with sending(port, "/welcome", [(browser, form) for browser in letters]) as answers:
                 time.sleep(3)
                 outcome = hold(port, phones, SECONDS)
     line("64 costly forms at once: p99 of a tick", f"{outcome.percentile(0.99):.0f} ms", "100 ms")
     line("  the longest without a live fragment", f"{outcome.longest_gap:.1f} s", "2 s")
-    line("  ticks missed", f"{outcome.missed}", f"of {PHONES * SECONDS:,}; {answers.value:,} forms answered")
+    line(
+        "  ticks missed",
+        f"{outcome.missed}",
+        f"of {PHONES * SECONDS:,}; {answers.value:,} forms answered",
+    )
 
 
 def wrong_passwords() -> None:
-    """100 connections with wrong passwords from 100 addresses, while people open home and certificate and enter codes."""
+    """100 connections with wrong passwords from 100 addresses, while people open home and
+    certificate and enter codes."""
     with tempfile.TemporaryDirectory() as folder:
-        env = environment(Path(folder)) | {"KAKUNIN_PROXIES": "1", "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox"}
+        env = environment(Path(folder)) | {
+            "KAKUNIN_PROXIES": "1",
+            "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox",
+        }
         open_displays(env, 60)
         hashed, keys = passwords.hash_password(PASSWORD), Keys(env["KAKUNIN_SECRET_KEY"])
         for number in range(1, 61):
-            changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
+            changes = {
+                "login_id": f"K{number:09}",
+                "password_hash": hashed,
+                "email": f"{number}@example.jp",
+            }
             models.Account.update(**changes).where(models.Account.member == number).execute()
         with serving("app:serve", **env) as (port, _):
             waiting = [Browser(port, f"10.1.{number}.1") for number in range(1, 41)]
-            for number, browser in enumerate(waiting, 1):  # they know their password; the mail is on its way
+            # they know their password; the mail is on its way
+            for number, browser in enumerate(waiting, 1):
                 assert browser.ask("/login", username=f"K{number:09}", password=PASSWORD)[0] == 303
             guess = [
-                (Browser(port, f"10.2.{number}.1"), {"username": f"Z{number:09}", "password": "wrong"})
+                (
+                    Browser(port, f"10.2.{number}.1"),
+                    {"username": f"Z{number:09}", "password": "wrong"},
+                )
                 for number in range(100)
             ]
-            answers: dict[str, list[tuple[int, float]]] = {"home": [], "certificate": [], "code": [], "login": []}
+            answers: dict[str, list[tuple[int, float]]] = {
+                "home": [],
+                "certificate": [],
+                "code": [],
+                "login": [],
+            }
 
             def ask(kind: str, browser: Browser, path: str, **fields: str) -> None:
                 status, _ = browser.ask(path, **fields)
@@ -120,12 +155,20 @@ def wrong_passwords() -> None:
                         ask("home", browser, "/")
                         ask("certificate", browser, f"/certificates/cert{number}")
                 for number in range(41, 61):
-                    ask("login", Browser(port, f"10.3.{number}.1"), "/login", username=f"K{number:09}", password=PASSWORD)
+                    ask(
+                        "login",
+                        Browser(port, f"10.3.{number}.1"),
+                        "/login",
+                        username=f"K{number:09}",
+                        password=PASSWORD,
+                    )
         database.close_all()
     for kind, found in answers.items():
         answered = sum(status in (200, 303) for status, _ in found) / len(found)
         slowest = sorted(took for _, took in found)[int(len(found) * 0.99)]
-        target = "99 %, 2 s" if kind != "login" else "a new login, once: the rest read that it is busy"
+        target = (
+            "99 %, 2 s" if kind != "login" else "a new login, once: the rest read that it is busy"
+        )
         line(f"100 guess: {kind} answered, p99", f"{answered:.0%}, {slowest:.1f} s", target)
 
 

@@ -1,4 +1,5 @@
-"""The live figures: ticks a second against a bare callable and the plain way, and a crowd held live."""
+"""The live figures: ticks a second against a bare callable and the plain way, and a crowd held
+live."""
 
 from __future__ import annotations
 
@@ -30,20 +31,27 @@ PICTURE = ROOT / "docs" / "latency.svg"
 
 
 def rate(port: int, phone: Phone) -> float:
-    """Requests a second for four seconds, by wrk over 64 connections, under a lease taken just before."""
+    """Requests a second for four seconds, by wrk over 64 connections, under a lease taken just
+    before."""
     url = f"http://127.0.0.1:{port}{phone.path}"
     request = urllib.request.Request(url, headers={"Cookie": f"session={phone.session}"})
     with urllib.request.urlopen(request) as answer:
         lease = re.search(r"lease=([^;]*)", answer.headers.get("Set-Cookie", ""))
     cookies = f"Cookie: session={phone.session}" + (f"; lease={lease.group(1)}" if lease else "")
-    done = subprocess.run(["wrk", "-t1", "-c64", "-d4s", "-H", cookies, url], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["wrk", "-t1", "-c64", "-d4s", "-H", cookies, url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     if "Non-2xx" in done.stdout:
         raise RuntimeError(done.stdout)
     return float(re.findall(r"Requests/sec:\s+([\d.]+)", done.stdout)[0])
 
 
 def ratios() -> None:
-    """Ticks a second, the three in turn and several times, so that a machine that drifts drifts for all."""
+    """Ticks a second, the three in turn and several times, so that a machine that drifts drifts for
+    all."""
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder))
         (phone,) = open_displays(env, 1)
@@ -55,8 +63,16 @@ def ratios() -> None:
             rounds = [[rate(port, phone) for port in (bare, plain, ours)] for _ in range(5)]
     hello, slow, ticks = (statistics.median(column) for column in zip(*rounds, strict=True))
     line("ticks/s of the whole app", f"{ticks:,.0f}")
-    line("  / a bare callable", f"{statistics.median(r[2] / r[0] for r in rounds):.2f}", f"0.6 or more; bare {hello:,.0f}/s")
-    line("  / the plain way", f"{statistics.median(r[2] / r[1] for r in rounds):.1f}", f"15 or more; plain {slow:,.0f}/s")
+    line(
+        "  / a bare callable",
+        f"{statistics.median(r[2] / r[0] for r in rounds):.2f}",
+        f"0.6 or more; bare {hello:,.0f}/s",
+    )
+    line(
+        "  / the plain way",
+        f"{statistics.median(r[2] / r[1] for r in rounds):.1f}",
+        f"15 or more; plain {slow:,.0f}/s",
+    )
 
 
 def crowds() -> None:
@@ -66,7 +82,9 @@ def crowds() -> None:
         env = environment(Path(folder))
         phones = open_displays(env, max(CROWDS))
         with serving("app:serve", **env) as (port, process):
-            print("\n  phones   p50 ms   p95 ms   p99 ms   missed   renewals/s   server cores   server MB   generator cores")
+            print(
+                "\n  phones   p50 ms   p95 ms   p99 ms   missed   renewals/s   server cores   server MB   generator cores"
+            )
             for count in CROWDS:
                 before, _ = usage(process)
                 outcome = hold(port, phones[:count], SECONDS, SETTLE)
@@ -92,13 +110,24 @@ def crowds() -> None:
 
 
 def journeys(people: int = 400, at_once: int = 24) -> None:
-    """Whole logins, from the password through the code and home to the open certificate; the mail goes nowhere."""
+    """Whole logins, from the password through the code and home to the open certificate; the mail
+    goes nowhere."""
     with tempfile.TemporaryDirectory() as folder:
-        env = environment(Path(folder)) | {"KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox", "KAKUNIN_PROXIES": "1"}
+        env = environment(Path(folder)) | {
+            "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox",
+            "KAKUNIN_PROXIES": "1",
+        }
         open_displays(env, people)
-        hashed, keys = passwords.hash_password("correct horse battery 9"), Keys(env["KAKUNIN_SECRET_KEY"])
+        hashed, keys = (
+            passwords.hash_password("correct horse battery 9"),
+            Keys(env["KAKUNIN_SECRET_KEY"]),
+        )
         for number in range(1, people + 1):
-            changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
+            changes = {
+                "login_id": f"K{number:09}",
+                "password_hash": hashed,
+                "email": f"{number}@example.jp",
+            }
             models.Account.update(**changes).where(models.Account.member == number).execute()
 
         def log_in(port: int, number: int) -> None:
@@ -125,7 +154,11 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
             took = time.perf_counter() - began
             after, _ = usage(process)
         database.close_all()
-    line("whole logins a second", f"{people / took:.0f}", f"{(after - before) / people * 1000:.0f} ms of a core each")
+    line(
+        "whole logins a second",
+        f"{people / took:.0f}",
+        f"{(after - before) / people * 1000:.0f} ms of a core each",
+    )
 
 
 def picture(results: list[Outcome]) -> str:
@@ -147,17 +180,25 @@ def picture(results: list[Outcome]) -> str:
     for step in range(5):
         value = top * step / 4
         parts.append(f'<path d="M{left} {y(value):.1f}H{width - 70}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#555">{value:.0f} ms</text>')
+        parts.append(
+            f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#555">{value:.0f} ms</text>'
+        )
     for result in results:
         parts.append(
             f'<text x="{x(result.phones):.1f}" y="{height - 24}" text-anchor="middle" fill="#555">{result.phones:,}</text>'
         )
-    for share, colour, name in ((0.5, "#0b6e4f", "p50"), (0.95, "#a05a00", "p95"), (0.99, "#8a1c3b", "p99")):
+    for share, colour, name in (
+        (0.5, "#0b6e4f", "p50"),
+        (0.95, "#a05a00", "p95"),
+        (0.99, "#8a1c3b", "p99"),
+    ):
         points = [(x(r.phones), y(r.percentile(share))) for r in results]
         path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
         parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{colour}"/>' for a, b in points]
-        parts.append(f'<text x="{points[-1][0] + 10:.1f}" y="{points[-1][1] + 4:.1f}" fill="{colour}">{name}</text>')
+        parts.append(
+            f'<text x="{points[-1][0] + 10:.1f}" y="{points[-1][1] + 4:.1f}" fill="{colour}">{name}</text>'
+        )
     parts.append(
         f'<text x="{(left + width - 70) / 2}" y="{height - 6}" text-anchor="middle" fill="#333">phones held live, one tick a second each</text>'
     )
@@ -173,7 +214,9 @@ def main() -> None:
     if shutil.which("wrk") is None:
         if not shutil.which("apt-get") or os.geteuid():
             sys.exit("The bench needs wrk: install it, then run make bench again.")
-        subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "wrk"], check=True, stdout=subprocess.DEVNULL
+        )
     print("The live clock")
     ratios()
     journeys()

@@ -1,4 +1,5 @@
-"""flask db | roster | members | audit | mail | stats | serve | demo: what the operator and the clerk type."""
+"""flask db | roster | members | audit | mail | stats | serve | demo: what the operator and the
+clerk type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""flask db | mail | stats: the schema, a copy kept for the day that a disk breaks, one mail to try, and what the operator looks at."""
+"""flask db | mail | stats: the schema, a copy kept for the day that a disk breaks, one mail to try,
+and what the operator looks at."""
 
 from __future__ import annotations
 
@@ -53,8 +54,9 @@ def upgrade() -> None:
 def _apply_migrations() -> list[str]:
     """Apply the migrations that are missing, and return their names.
 
-    On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever comes later waits behind
-    it: live clocks would stop. So it waits for half a second, lets the others through, and tries again.
+    On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever
+    comes later waits behind it: live clocks would stop. So it waits for half a second, lets the
+    others through, and tries again.
     """
     runner = Runner(database.obj, str(settings.MIGRATIONS))
     before, until = runner.applied(), time.monotonic() + UPGRADE_WAITS
@@ -65,16 +67,25 @@ def _apply_migrations() -> list[str]:
             runner.up()
             return [name for name in sorted(runner.applied()) if name not in before]
         except peewee.OperationalError as error:
-            in_use = getattr(getattr(error, "orig", None), "sqlstate", "") == "55P03" or "locked" in str(error)
+            in_use = getattr(
+                getattr(error, "orig", None), "sqlstate", ""
+            ) == "55P03" or "locked" in str(error)
             if not in_use:
                 raise
             if time.monotonic() > until:
-                raise Busy("ほかの処理が表を使い続けています。終わってから、もう一度実行してください。") from error
+                raise Busy(
+                    "ほかの処理が表を使い続けています。終わってから、もう一度実行してください。"
+                ) from error
             time.sleep(1)
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object; docs/operations.md says what its keys are.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object; docs/operations.md says what its keys are.",
+)
 @with_appcontext
 def stats(as_json: bool) -> None:
     """Say how the service is doing: logins, mails, displays, members, the roster's age."""
@@ -91,26 +102,44 @@ def stats(as_json: bool) -> None:
 def figures(now: float, roster_days: int) -> dict[str, Any]:
     """Return what `flask stats` says, by its keys. Everything but the members is found by an index.
 
-    A withheld person is in no count. Logins are looked up by the audit trail, whose moments have an index: a session that
-    runs began with a login in the last 12 hours.
+    A withheld person is in no count. Logins are looked up by the audit trail, whose moments have an
+    index: a session that runs began with a login in the last 12 hours.
     """
     second = int(now)
     age, day = RosterImport.age(now), dates.today(now)
     logins = Audit.select().where(Audit.action == "login")
     codes = Mail.select().where(Mail.kind == "code")
-    waiting = Mail.select(fn.count(Mail.id), fn.min(Mail.created_at)).where(Mail.state == "waiting").tuples()[0]
-    recent = Audit.select(Audit.actor).where(Audit.action == "login", Audit.at > second - models.SESSION_LIFE)
+    waiting = (
+        Mail.select(fn.count(Mail.id), fn.min(Mail.created_at))
+        .where(Mail.state == "waiting")
+        .tuples()[0]
+    )
+    recent = Audit.select(Audit.actor).where(
+        Audit.action == "login", Audit.at > second - models.SESSION_LIFE
+    )
     running = Session.account.in_(recent) & Session.runs(now)
-    shown = Display.select().join(Session).where(running, Display.started_at > second - models.DISPLAY_LIFE)
-    covered = (Member.qualified_on <= day) & (Member.lost_on.is_null() | (Member.lost_on > day)) & ~Member.withheld
-    counted: Any = Member.select(Member.delivery, fn.count(Member.id)).where(covered).group_by(Member.delivery)
+    shown = (
+        Display.select()
+        .join(Session)
+        .where(running, Display.started_at > second - models.DISPLAY_LIFE)
+    )
+    covered = (
+        (Member.qualified_on <= day)
+        & (Member.lost_on.is_null() | (Member.lost_on > day))
+        & ~Member.withheld
+    )
+    counted: Any = (
+        Member.select(Member.delivery, fn.count(Member.id)).where(covered).group_by(Member.delivery)
+    )
     members = dict(counted.tuples())
     return {
         "at": dt.datetime.fromtimestamp(second, dates.JST).isoformat(),
         "logins_last_hour": logins.where(Audit.at > second - HOUR).count(),
         "logins_last_day": logins.where(Audit.at > second - DAY).count(),
         **{
-            f"codes_{state}_last_{name}": codes.where(Mail.state == state, Mail.due_at > second - length).count()
+            f"codes_{state}_last_{name}": codes.where(
+                Mail.state == state, Mail.due_at > second - length
+            ).count()
             for state in ("sent", "failed")
             for name, length in (("hour", HOUR), ("day", DAY))
         },
@@ -119,7 +148,10 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
         "mail_threads": Counter.mail_threads(now),
         "displays_live": shown.count(),
         "sessions": Session.select().where(running).count(),
-        **{f"members_{kind}": members.get(kind, 0) for kind in (models.WEB, models.PAPER, models.NONE)},
+        **{
+            f"members_{kind}": members.get(kind, 0)
+            for kind in (models.WEB, models.PAPER, models.NONE)
+        },
         "roster_age_hours": None if age is None else int(age // HOUR),
         "roster_too_old": RosterImport.is_old(now, roster_days),
         "schema_up_to_date": settings.schema_up_to_date(),
@@ -154,17 +186,21 @@ def backup(file: Path) -> None:
 def copy_database(file: Path) -> int:
     """Write the SQLite database, as it is at one moment, into `file`, and return its size in bytes.
 
-    One reading transaction, so no writer waits for it, and everything committed before it began is there. What was deleted
-    leaves no trace in the copy, which holds no free pages. Raises FileExistsError, OSError, sqlite3.Error, peewee.DatabaseError.
+    One reading transaction, so no writer waits for it, and everything committed before it began is
+    there. What was deleted leaves no trace in the copy, which holds no free pages. Raises
+    FileExistsError, OSError, sqlite3.Error, peewee.DatabaseError.
     """
     if os.path.lexists(file):
         raise FileExistsError(errno.EEXIST, "is there already", str(file))
     part = file.with_name(file.name + ".part")
-    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)  # an empty file is filled, and keeps its mode
+    # an empty file is filled, and keeps its mode
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     try:
         database.execute_sql("VACUUM INTO ?", (str(part),))
         os.fsync(handle)
-        with contextlib.closing(sqlite3.connect(f"{part.absolute().as_uri()}?immutable=1", uri=True)) as copy:
+        with contextlib.closing(
+            sqlite3.connect(f"{part.absolute().as_uri()}?immutable=1", uri=True)
+        ) as copy:
             if (fault := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(fault)
         part.rename(file)
@@ -188,7 +224,9 @@ def test(address: str) -> None:
     """Send one mail to ADDRESS."""
     to = accounts.clean_email(address)
     if to is None:
-        raise click.BadParameter(f"{address} はメールアドレスではありません。", param_hint="ADDRESS")
+        raise click.BadParameter(
+            f"{address} はメールアドレスではありません。", param_hint="ADDRESS"
+        )
     if not (current_app.config["MAIL_URL"] and current_app.config["MAIL_FROM"]):
         raise Failed("KAKUNIN_MAIL_URL と KAKUNIN_MAIL_FROM を設定してください。")
     try:

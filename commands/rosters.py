@@ -30,8 +30,30 @@ from roster.findings import Findings
 from roster.reading import Unreadable
 
 TEMPLATE_ROWS = (
-    ("06139463", "128", "1024", "00", "見本 太郎", "ミホン タロウ", "昭和55年1月1日", "男", "本人", "平成16年4月1日"),
-    ("06139463", "128", "1024", "01", "見本 花子", "ミホン ハナコ", "1982-09-08", "女", "家族", "2008-05-20"),
+    (
+        "06139463",
+        "128",
+        "1024",
+        "00",
+        "見本 太郎",
+        "ミホン タロウ",
+        "昭和55年1月1日",
+        "男",
+        "本人",
+        "平成16年4月1日",
+    ),
+    (
+        "06139463",
+        "128",
+        "1024",
+        "01",
+        "見本 花子",
+        "ミホン ハナコ",
+        "1982-09-08",
+        "女",
+        "家族",
+        "2008-05-20",
+    ),
 )
 
 
@@ -39,7 +61,8 @@ roster = AppGroup("roster", help="The roster (加入者CSV).")
 
 
 def _new_file(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
-    """Raise Failed if the path is there already, be it as a symbolic link to nothing: it may be the roster, or the letters."""
+    """Raise Failed if the path is there already, be it as a symbolic link to nothing: it may be the
+    roster, or the letters."""
     if path and os.path.lexists(path):
         raise Failed(f"{path} はすでにあります。上書きしないよう、別の名前を指定してください。")
     return path
@@ -48,16 +71,31 @@ def _new_file(_context: click.Context, _option: click.Parameter, path: Path | No
 def _choices(command: Any) -> Any:
     """Add the options that check and import have in common."""
     for option in (
-        click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)),
-        click.option("--full", is_flag=True, help="The file is the whole roster: who is missing ends as of today."),
-        click.option(
-            "--allow-ending", type=int, metavar="N", help="Let N people end, though they are more than 5 % and 20."
+        click.argument(
+            "file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
         ),
         click.option(
-            "--allow-changes", type=int, metavar="N", help="Let N people change birth date, name or sex, or be replaced."
+            "--full",
+            is_flag=True,
+            help="The file is the whole roster: who is missing ends as of today.",
         ),
         click.option(
-            "--era-codes", type=click.Choice(list(ERA_CODES)), default="pension", help="Whose era digits dates have."
+            "--allow-ending",
+            type=int,
+            metavar="N",
+            help="Let N people end, though they are more than 5 % and 20.",
+        ),
+        click.option(
+            "--allow-changes",
+            type=int,
+            metavar="N",
+            help="Let N people change birth date, name or sex, or be replaced.",
+        ),
+        click.option(
+            "--era-codes",
+            type=click.Choice(list(ERA_CODES)),
+            default="pension",
+            help="Whose era digits dates have.",
         ),
         click.option(
             "--report",
@@ -80,7 +118,9 @@ def check(file: Path, report: Path | None, **choices: Any) -> None:
 @roster.command(name="import")
 @_choices
 @click.option(
-    "--credentials", type=click.Path(dir_okay=False, path_type=Path), help="Write new IDs and temporary passwords here."
+    "--credentials",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write new IDs and temporary passwords here.",
 )
 def import_(file: Path, report: Path | None, credentials: Path | None, **choices: Any) -> None:
     """Check FILE, then apply it: all or nothing."""
@@ -96,7 +136,9 @@ def import_(file: Path, report: Path | None, credentials: Path | None, **choices
 
 
 @roster.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default="roster-template.csv")
+@click.argument(
+    "file", type=click.Path(dir_okay=False, path_type=Path), default="roster-template.csv"
+)
 def template(file: Path) -> None:
     """Write a roster to fill in, with two fictional people, for Excel."""
     try:
@@ -106,14 +148,21 @@ def template(file: Path) -> None:
             writer.writerow([TITLES[name].japanese for name in names])
             writer.writerows([*row, *[""] * (len(names) - len(row))] for row in TEMPLATE_ROWS)
     except OSError as broken:
-        raise Failed(f"{file} を作れません。同じ名前のファイルがないか確かめてください（{broken.strerror}）。") from broken
+        raise Failed(
+            f"{file} を作れません。同じ名前のファイルがないか確かめてください（{broken.strerror}）。"
+        ) from broken
     click.echo(f"{file} を作りました。見本の2行を消して、加入者を入力してください。")
 
 
 def _run(
-    file: Path, report: Path | None, choices: dict[str, Any], secret: Keys | None = None, letters: Letters | None = None
+    file: Path,
+    report: Path | None,
+    choices: dict[str, Any],
+    secret: Keys | None = None,
+    letters: Letters | None = None,
 ) -> None:
-    """Check the file and, if `secret` is given, apply it. The last line of stdout has the counts; exit with 1 if there are errors."""
+    """Check the file and, if `secret` is given, apply it. The last line of stdout has the counts;
+    exit with 1 if there are errors."""
     now = moment()
     today = dates.today(now)
     era_codes = choices.pop("era_codes")
@@ -167,14 +216,22 @@ def _tell_plan(plan: Plan) -> None:
     title = plan.roster.title
     click.echo(f"文字コード {plan.roster.encoding}、{plan.roster.rows}行を読みました。")
     if plan.roster.delimiter != ",":
-        click.echo("タブ区切りとして読みました。" if plan.roster.delimiter == "\t" else "セミコロン区切りとして読みました。")
+        click.echo(
+            "タブ区切りとして読みました。"
+            if plan.roster.delimiter == "\t"
+            else "セミコロン区切りとして読みました。"
+        )
     if example := plan.roster.example:
         click.echo(f"元号コードの日付の読み方: {example}")
-    click.echo(f"追加 {plan.added}人、変更 {plan.changed}人、終了 {plan.ended}人、変更なし {plan.unchanged}人")
+    click.echo(
+        f"追加 {plan.added}人、変更 {plan.changed}人、終了 {plan.ended}人、変更なし {plan.unchanged}人"
+    )
     for name, count in plan.fields.items():
         click.echo(f"  変更: {title(name)} {count}人")
     if plan.replaced:
-        click.echo(f"  別の人に替わる人 {plan.replaced}人（前の人の資格とログインは終わり、新しい人に通知を作ります）")
+        click.echo(
+            f"  別の人に替わる人 {plan.replaced}人（前の人の資格とログインは終わり、新しい人に通知を作ります）"
+        )
     if plan.hidden:
         click.echo(f"  不開示になる人 {len(plan.hidden)}人（ログイン、メールアドレスを消します）")
     for _, line in plan.lifted:
@@ -197,7 +254,9 @@ def _tell_findings(findings: Findings, report: Path | None) -> None:
         click.echo(message)
     more = findings.errors + findings.warnings - len(findings.messages)
     if more > 0:
-        where = f"{report} にすべてあります" if report else "--report FILE を付けるとすべて書き出します"
+        where = (
+            f"{report} にすべてあります" if report else "--report FILE を付けるとすべて書き出します"
+        )
         click.echo(f"ほかに{more}件あります。{where}。")
     for column, (count, example) in findings.repairs.items():
         click.echo(f"補正: {column} {count}件（例: {example}）")

@@ -46,7 +46,8 @@ def moment() -> float:
 
 
 def keys() -> Keys:
-    """Return the keys that letters are hashed with. Raise Failed if there is none, and BadSetting if it can be guessed."""
+    """Return the keys that letters are hashed with. Raise Failed if there is none, and BadSetting
+    if it can be guessed."""
     if not current_app.config["SECRET_KEY"]:
         raise Failed(
             "KAKUNIN_SECRET_KEY がありません。仮パスワードはこの鍵で守られます。設定してからもう一度実行してください。"
@@ -61,7 +62,9 @@ def store() -> Iterator[None]:
     try:
         with database.connection_context():
             if not database.table_exists(Member):
-                raise Failed("データベースがまだありません。先に flask db upgrade を実行してください。")
+                raise Failed(
+                    "データベースがまだありません。先に flask db upgrade を実行してください。"
+                )
             yield
     except (Busy, CannotWrite) as refused:
         raise Failed(str(refused)) from refused

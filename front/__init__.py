@@ -1,4 +1,5 @@
-"""What stands before Flask, put together: from the outside in, the clock's tick, the log, headers, hosts, static files, places."""
+"""What stands before Flask, put together: from the outside in, the clock's tick, the log, headers,
+hosts, static files, places."""
 
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ import settings
 from accounts.keys import Keys
 from front import assets
 from front.clock import Clock, cookie, session_reader
-from front.middleware import BodyBuffer, ConcurrencyLimit, HostCheck, RequestLog, SecurityHeaders, Wsgi
+from front.middleware import (
+    BodyBuffer,
+    ConcurrencyLimit,
+    HostCheck,
+    RequestLog,
+    SecurityHeaders,
+    Wsgi,
+)
 
 OPEN_TO_STRANGERS = ("/login", "/password/forgot")
 """Forms that anybody may send as often as they like. Whoever sends them counts as a stranger."""
@@ -29,16 +37,24 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
     read = session_reader(app.session_interface.get_signing_serializer(app), models.SESSION_LIFE)  # type: ignore[attr-defined]
 
     def is_known(environ: dict[str, Any]) -> bool:
-        """Return whether the sender was once right about a password: the cookie's signature says so, without a look-up."""
+        """Return whether the sender was once right about a password: the cookie's signature says
+        so, without a look-up."""
         held = read(cookie(environ, config["SESSION_COOKIE_NAME"]))
-        return environ["PATH_INFO"] not in OPEN_TO_STRANGERS and bool(held.keys() & {"_user_id", "proof"})
+        return environ["PATH_INFO"] not in OPEN_TO_STRANGERS and bool(
+            held.keys() & {"_user_id", "proof"}
+        )
 
     places = ConcurrencyLimit(app.wsgi_app, threads // 2, is_known)
     inside: Wsgi = BodyBuffer(places, threads * 3 // 8, config["MAX_CONTENT_LENGTH"], is_known)
     if proxies:
         inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
     types = {".webmanifest": "application/manifest+json"}
-    static = WhiteNoise(inside, immutable_file_test=lambda _path, _url: True, allow_all_origins=False, mimetypes=types)
+    static = WhiteNoise(
+        inside,
+        immutable_file_test=lambda _path, _url: True,
+        allow_all_origins=False,
+        mimetypes=types,
+    )
     static.FOREVER = 365 * 24 * 60 * 60
     static.add_files(str(assets.BUILT), "static/")
     headers = SecurityHeaders(HostCheck(static, _hosts(config)), secure=secure)
@@ -56,4 +72,8 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
 def _hosts(config: dict[str, Any]) -> set[str]:
     """Return the hosts that requests may name; none if BASE_URL is not set, as in commands."""
     host = urlsplit(config["BASE_URL"]).hostname
-    return ({host} | (settings.own_addresses() if config["INSECURE_COOKIES"] else set())) if host else set()
+    return (
+        ({host} | (settings.own_addresses() if config["INSECURE_COOKIES"] else set()))
+        if host
+        else set()
+    )

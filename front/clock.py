@@ -1,10 +1,12 @@
-"""The tick of the live certificate, answered in front of Flask, and the lease that lets it be cheap.
+"""The tick of the live certificate, answered in front of Flask, and the lease that lets it be
+cheap.
 
-A lease says "this session may show this certificate until T", ten seconds long. It is a cookie whose signature covers the
-raw session cookie, the certificate, the display and T, so it is worth nothing anywhere else. Under a lease a tick is one
-signature and two formatted strings. In its second half, at a random moment, or where there is none, one indexed query
-grants the next. What that query refuses, Flask answers. While the database does not answer, a tick goes on under its lease,
-and gets 503 without one. Nothing is kept in memory but the second's formatted time.
+A lease says "this session may show this certificate until T", ten seconds long. It is a cookie
+whose signature covers the raw session cookie, the certificate, the display and T, so it is worth
+nothing anywhere else. Under a lease a tick is one signature and two formatted strings. In its
+second half, at a random moment, or where there is none, one indexed query grants the next. What
+that query refuses, Flask answers. While the database does not answer, a tick goes on under its
+lease, and gets 503 without one. Nothing is kept in memory but the second's formatted time.
 """
 
 from __future__ import annotations
@@ -31,12 +33,14 @@ from front.live import live_display
 LEASE = 10_000  # milliseconds
 RENEW_FROM = 5_000  # milliseconds of a lease gone: from its sixth second on it may be renewed
 PATIENCE = 1
-"""Seconds that a tick without a lease waits for one of the clocks' connections; one that has a lease does not wait."""
+"""Seconds that a tick without a lease waits for one of the clocks' connections; one that has a
+lease does not wait."""
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
 )
-MIDDLE = 250, 750  # milliseconds of a second; a request that comes outside of them is told when to come again
+# milliseconds of a second; a request that comes outside of them is told when to come again
+MIDDLE = 250, 750
 FRAGMENT = Path(__file__).parent.parent / "templates" / "certificate" / "_clock.html"
 
 
@@ -72,7 +76,9 @@ class Clock:
         self._pieces = re.split(r"{{ \w+ }}", FRAGMENT.read_text("utf-8").strip())
         self._head = self._pieces[0].encode()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if not path.startswith("/certificates/") or environ["REQUEST_METHOD"] != "GET":
             return self.app(environ, start_response)
@@ -85,13 +91,16 @@ class Clock:
         headers = []
         if left <= LEASE - RENEW_FROM and random.random() * left < 1000:  # noqa: S311 - spreads load, guards nothing
             try:
-                if not self.live(parts[2], parts[4], raw, now, patience=0 if left > 0 else PATIENCE):
+                if not self.live(
+                    parts[2], parts[4], raw, now, patience=0 if left > 0 else PATIENCE
+                ):
                     return self.app(environ, start_response)
                 headers = [("Set-Cookie", self.grant(raw, path, now))]
             except AWAY:
                 if left <= 0:
                     return self._unavailable(start_response)
-            except PeeweeException:  # Flask asks again, and has a page and a line in the log for what is wrong
+            # Flask asks again, and has a page and a line in the log for what is wrong
+            except PeeweeException:
                 return self.app(environ, start_response)
         body = self.fragment(now)
         start_response(
@@ -107,12 +116,19 @@ class Clock:
         )
         return [body]
 
-    def live(self, public_id: str, display_id: str, raw_session: str, now: float, patience: float = PATIENCE) -> bool:
+    def live(
+        self,
+        public_id: str,
+        display_id: str,
+        raw_session: str,
+        now: float,
+        patience: float = PATIENCE,
+    ) -> bool:
         """Return whether this session may show this certificate now, by one query: see front.live.
 
-        At most TICKS threads ask at once, so that a database that hangs holds no more of them; the others keep the clocks
-        going. Raise one of AWAY if the database does not answer, or if it is not one's turn within
-        `patience` seconds.
+        At most TICKS threads ask at once, so that a database that hangs holds no more of them; the
+        others keep the clocks going. Raise one of AWAY if the database does not answer, or if it is
+        not one's turn within `patience` seconds.
         """
         session_id = self.read_session(raw_session).get("_user_id")
         if not isinstance(session_id, str):
@@ -142,7 +158,8 @@ class Clock:
     def _left(self, lease: str, raw_session: str, path: str, now: float) -> float:
         """Return the milliseconds that this lease still runs; 0 if it does not count.
 
-        A lease outlasts neither midnight in Tokyo, when certificates end, nor a clock that was set back.
+        A lease outlasts neither midnight in Tokyo, when certificates end, nor a clock that was set
+        back.
         """
         until, _, signature = lease.partition(".")
         if not signature or not (until.isascii() and until.isdigit()) or len(until) > 15:
@@ -150,14 +167,18 @@ class Clock:
         left = int(until) - now * 1000
         if not 0 < left <= LEASE or _day(int(until) - LEASE) != _day(int(now * 1000)):
             return 0
-        good = self._signer.verify_signature(f"{raw_session}\n{path}\n{until}", signature.encode("latin-1", "replace"))
+        good = self._signer.verify_signature(
+            f"{raw_session}\n{path}\n{until}", signature.encode("latin-1", "replace")
+        )
         return left if good else 0
 
     def fragment(self, now: float) -> bytes:
-        """Return the live fragment. Its text ends in the time, and even and odd seconds differ by a class.
+        """Return the live fragment. Its text ends in the time, and even and odd seconds differ by a
+        class.
 
-        It says in how many milliseconds, counted from this request, the next one would fall into the middle of a second, unless
-        this one did: otherwise jitter would let the clock skip a second, or show one twice. See app.js.
+        It says in how many milliseconds, counted from this request, the next one would fall into
+        the middle of a second, unless this one did: otherwise jitter would let the clock skip a
+        second, or show one twice. See app.js.
         """
         second = int(now)
         kept = self._second
@@ -173,13 +194,15 @@ class Clock:
 
     def _unavailable(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response(
-            "503 Service Unavailable", [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")]
+            "503 Service Unavailable",
+            [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")],
         )
         return [b""]
 
 
 def date_and_time(second: int) -> tuple[str, str]:
-    """Return a moment, in seconds since 1970, as the clock shows it in Tokyo: 2026年11月23日(月) and 14:05:33."""
+    """Return a moment, in seconds since 1970, as the clock shows it in Tokyo: 2026年11月23日(月) and
+    14:05:33."""
     at = dt.datetime.fromtimestamp(second, JST)
     return f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})", f"{at:%H:%M:%S}"
 
@@ -189,7 +212,8 @@ def _day(milliseconds: int) -> int:
 
 
 def session_reader(serializer: Any, max_age: int) -> Callable[[str], dict[str, Any]]:
-    """Return a reader of Flask's session cookie, which gives what a good cookie holds, and nothing of another.
+    """Return a reader of Flask's session cookie, which gives what a good cookie holds, and nothing
+    of another.
 
     `max_age` is in seconds.
     """

@@ -36,21 +36,32 @@ def _query() -> Any:
         .join(_Viewer, on=(Display.viewer == _Viewer.id))
         .switch(Display)
         .join(_Subscriber, JOIN.LEFT_OUTER, on=(_Subscriber.id == newest))
-        .where(Display.id == _DISPLAY, Display.session == _SESSION, Member.public_id == _CERTIFICATE)
+        .where(
+            Display.id == _DISPLAY, Display.session == _SESSION, Member.public_id == _CERTIFICATE
+        )
     )
 
 
-def live_display(display_id: str, session_id: str, public_id: str, now: float, guardian_age: int) -> bool:
-    """Return whether everything still allows this display to be live at the moment `now` (seconds since 1970).
+def live_display(
+    display_id: str, session_id: str, public_id: str, now: float, guardian_age: int
+) -> bool:
+    """Return whether everything still allows this display to be live at the moment `now` (seconds
+    since 1970).
 
-    One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is valid today, and its viewer
-    may show it. Its SQL is put together once: a thousand renewals a second would spend most of their time on that.
+    One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is
+    valid today, and its viewer may show it. Its SQL is put together once: a thousand renewals a
+    second would spend most of their time on that.
     """
     kind, day = type(ticks.obj), today(now)
     if kind not in _sql:
         _sql[kind] = _query().sql()
     sql, parameters = _sql[kind]
-    given: dict[Any, Any] = {_DISPLAY: display_id, _SESSION: session_id, _CERTIFICATE: public_id, _DAY: day}
+    given: dict[Any, Any] = {
+        _DISPLAY: display_id,
+        _SESSION: session_id,
+        _CERTIFICATE: public_id,
+        _DAY: day,
+    }
     row = ticks.execute_sql(sql, tuple(given.get(value, value) for value in parameters)).fetchone()
     if row is None:
         return False
@@ -59,5 +70,7 @@ def live_display(display_id: str, session_id: str, public_id: str, now: float, g
     session = Session(**{name: next(values) for name in _RUNS})
     if not -AHEAD <= now - started_at < DISPLAY_LIFE or not session.runs_at(now):
         return False
-    member, viewer, subscriber = (Member(**{name: next(values) for name in _PERSON}) for _ in range(3))
+    member, viewer, subscriber = (
+        Member(**{name: next(values) for name in _PERSON}) for _ in range(3)
+    )
     return viewer.can_show(member, day, guardian_age, subscriber)

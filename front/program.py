@@ -30,12 +30,17 @@ class Program(Flask):
     def log_exception(self, exc_info: Any) -> None:
         own = request.environ.get(REQUEST_ID, "-")
         self.logger.error(
-            "Exception in %s [%s], request %s\n%s", request.endpoint, request.method, own, _places(exc_info[1])
+            "Exception in %s [%s], request %s\n%s",
+            request.endpoint,
+            request.method,
+            own,
+            _places(exc_info[1]),
         )
 
 
 def _places(error: BaseException | None) -> str:
-    """Return where an error and its causes were raised, and their types: none of their words, which may be an address."""
+    """Return where an error and its causes were raised, and their types: none of their words, which
+    may be an address."""
     told = ""
     while error is not None:
         told += "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__}\n"

@@ -23,7 +23,8 @@ def make_plan(
     allow_changes: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Plan:
-    """Read and check the whole roster, and compare it with what is stored. Raise roster.Unreadable if the file is none.
+    """Read and check the whole roster, and compare it with what is stored. Raise roster.Unreadable
+    if the file is none.
 
     Everything that is wrong goes into `findings`; the counts are those of a roster without errors.
     """

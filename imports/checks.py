@@ -6,7 +6,8 @@ from imports.plan import Plan
 from roster.findings import Findings
 
 SHARE, FEW = 0.05, 20
-"""More than this share of people, and more than so many, may not end or change at once unless the clerk names their number."""
+"""More than this share of people, and more than so many, may not end or change at once unless the
+clerk names their number."""
 
 LEFT = "m.id NOT IN (SELECT id FROM hit) AND m.id NOT IN (SELECT id FROM ending)"
 OTHERS = f"SELECT 1 FROM member m WHERE m.household = s.household AND {LEFT}"
@@ -15,10 +16,13 @@ MOVED = "(s.line NOT IN (SELECT line FROM hit) OR s.line IN (SELECT line FROM ch
 
 
 def check_twice(plan: Plan, findings: Findings) -> None:
-    """Refuse two rows of one person: by 加入者ID, or by the natural key, which people with ids of their own may have in turn."""
+    """Refuse two rows of one person: by 加入者ID, or by the natural key, which people with ids of
+    their own may have in turn."""
     title = plan.roster.title
     if plan.roster.has("person_id"):
-        plan.work.execute("CREATE INDEX stage.staged_person ON staged (person_id) WHERE person_id IS NOT NULL")
+        plan.work.execute(
+            "CREATE INDEX stage.staged_person ON staged (person_id) WHERE person_id IS NOT NULL"
+        )
         twice = plan.rows(
             "SELECT s.line, s.person_id, d.first, s.delivery, f.delivery FROM"
             " (SELECT person_id, min(line) AS first FROM staged WHERE person_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1) d"
@@ -35,7 +39,9 @@ def check_twice(plan: Plan, findings: Findings) -> None:
         " GROUP BY s.line ORDER BY 1"
     ):
         text = f"{first}行目と枝番が同じで、資格の期間が重なります。枝番か資格喪失年月日を直してください"
-        findings.error(line, title("branch"), value, text if ids else _twice(first, delivery, before))
+        findings.error(
+            line, title("branch"), value, text if ids else _twice(first, delivery, before)
+        )
 
 
 def _twice(first: int, delivery: str, before: str) -> str:
@@ -45,8 +51,9 @@ def _twice(first: int, delivery: str, before: str) -> str:
 
 
 def check_households(plan: Plan, findings: Findings) -> None:
-    """Check that each dependent has a subscriber, that no household has two at a time, and that members of a multi-person household
-    have a branch or an ID."""
+    """Check that each dependent has a subscriber, that no household has two at a time, and that
+    members of a multi-person household have a branch or an ID.
+    """
     title, active = plan.roster.title, f"(m.lost_on IS NULL OR m.lost_on > '{plan.today}')"
     for line, number in plan.rows(
         "SELECT s.line, s.number FROM staged s WHERE s.relation = 2 AND s.household IN (SELECT household FROM staged"
@@ -75,13 +82,15 @@ def check_households(plan: Plan, findings: Findings) -> None:
 
 
 def _together(one: str, other: str, since: str = "''") -> str:
-    """Return SQL for whether two people are covered on a same day, from the day `since` on. The day of loss is already outside."""
+    """Return SQL for whether two people are covered on a same day, from the day `since` on. The day
+    of loss is already outside."""
     ends = ", ".join(f"coalesce({person}.lost_on, '9999')" for person in (one, other))
     return f"max({one}.qualified_on, {other}.qualified_on, {since}) < min({ends})"
 
 
 def _check_stored_households(plan: Plan, findings: Findings) -> None:
-    """Check households beside what is stored: two subscribers at a time, families that are left behind or found there."""
+    """Check households beside what is stored: two subscribers at a time, families that are left
+    behind or found there."""
     title, today = plan.roster.title, f"'{plan.today}'"
     for line, number in plan.rows(
         f"SELECT s.line, s.number FROM staged s WHERE s.relation = 1 AND {MOVED}"
@@ -137,10 +146,13 @@ def check_incomplete(plan: Plan, findings: Findings) -> None:
 
 
 def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) -> None:
-    """Refuse each row that has the natural key of another person, unless the clerk names the number of `plan.altered`."""
+    """Refuse each row that has the natural key of another person, unless the clerk names the number
+    of `plan.altered`."""
     if not plan.replaced or plan.altered == allow_changes:
         return
-    for line, born in plan.rows("SELECT line, birth_date FROM replaced JOIN staged USING (line) ORDER BY 1"):
+    for line, born in plan.rows(
+        "SELECT line, birth_date FROM replaced JOIN staged USING (line) ORDER BY 1"
+    ):
         text = (
             "登録されている人とは、生年月日も、氏名か性別も違います。記号・番号・枝番を確かめてください。別の人に替わったのであれば"
             f" --allow-changes {plan.altered}（生年月日・氏名・性別のどれかが違う人の数）を付けてもう一度実行してください"
@@ -148,9 +160,13 @@ def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) ->
         findings.error(line, plan.roster.title("birth_date"), born, text)
 
 
-def guard(plan: Plan, findings: Findings, allow_ending: int | None, allow_changes: int | None) -> None:
+def guard(
+    plan: Plan, findings: Findings, allow_ending: int | None, allow_changes: int | None
+) -> None:
     """Refuse what a damaged file does to many people at once, unless the clerk names the number."""
-    running = plan.one("SELECT count(*) FROM member WHERE lost_on IS NULL OR lost_on > ?", plan.today.isoformat())
+    running = plan.one(
+        "SELECT count(*) FROM member WHERE lost_on IS NULL OR lost_on > ?", plan.today.isoformat()
+    )
     if _too_many(plan.missing, running) and plan.missing != allow_ending:
         findings.refuse(
             f"ファイルにいない{plan.missing}人の資格が今日で終わります（{running}人の5%を超えます）。"

@@ -20,9 +20,10 @@ Drawn = tuple[list[str], list[str], list[str], list[str]]
 def logins(count: int, keys: Keys) -> Iterator[Drawn]:
     """Yield `count` logins in batches, no login ID twice.
 
-    The certificate ids are 96 random bits. All login IDs are divided into `count` equal parts, and one is drawn from each: a
-    guess finds a member as seldom as if they were drawn from the whole, and none needs to be looked up in the others. The
-    parts are shuffled over the whole import, so that an ID says nothing about who stands beside its owner in the roster.
+    The certificate ids are 96 random bits. All login IDs are divided into `count` equal parts, and
+    one is drawn from each: a guess finds a member as seldom as if they were drawn from the whole,
+    and none needs to be looked up in the others. The parts are shuffled over the whole import, so
+    that an ID says nothing about who stands beside its owner in the roster.
     """
     part = _LOGINS // max(count, 1)
     parts = array("L", range(count))
@@ -30,7 +31,9 @@ def logins(count: int, keys: Keys) -> Iterator[Drawn]:
     for start in range(0, count, BATCH):
         turns = parts[start : start + BATCH]
         drawn = array("Q", secrets.token_bytes(8 * len(turns)))
-        names = _in_letters([turn * part + number % part for turn, number in zip(turns, drawn, strict=True)])
+        names = _in_letters(
+            [turn * part + number % part for turn, number in zip(turns, drawn, strict=True)]
+        )
         passwords = list(temporary_passwords(len(turns)))
         yield public_ids(len(turns)), names, passwords, keys.hash_temporary(passwords)
 

@@ -1,7 +1,7 @@
 """A checked roster against what is stored: the plan of changes.
 
-The rows are staged in tables of a file that vanishes with the process, and everything is compared there, outside the
-transaction.
+The rows are staged in tables of a file that vanishes with the process, and everything is compared
+there, outside the transaction.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ class Plan:
         self.work, self.roster, self.today = work, roster, today
         self.stored = self.added = self.changed = self.ended = self.unchanged = 0
         self.missing = 0  # of those who end, how many the file lacks
-        self.replaced = 0  # of those who end, and of those added, how many have another person's natural key
-        self.altered = 0  # whose birth date, name or sex differs from what is stored, the replaced included
+        # of those who end, and of those added, how many have another person's natural key
+        self.replaced = 0
+        # whose birth date, name or sex differs from what is stored, the replaced included
+        self.altered = 0
         self.fields: dict[str, int] = {}
         self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
         self.lifted: list[tuple[int, int]] = []
@@ -57,7 +59,9 @@ def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> No
     gc.disable()  # a million rows pass, and none goes in circles
     try:
         for columns in plan.roster.checked(findings, progress):
-            plan.work.executemany(f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True))
+            plan.work.executemany(
+                f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True)
+            )
     finally:
         gc.enable()
     plan.work.execute("COMMIT")
@@ -84,12 +88,14 @@ def match_persons(plan: Plan) -> None:
 def match_keys(plan: Plan) -> None:
     """Find the others by insurer number, symbol, number and branch; of two, whoever came last.
 
-    A stored person with a 加入者ID of their own is not the one whom the file gives another. Where two rows have the key of one
-    stored person, the one with the birth date is theirs.
+    A stored person with a 加入者ID of their own is not the one whom the file gives another. Where two
+    rows have the key of one stored person, the one with the birth date is theirs.
     """
     if not plan.stored:
         return
-    own = " AND (s.person_id IS NULL OR m.person_id IS NULL)" if plan.roster.has("person_id") else ""
+    own = (
+        " AND (s.person_id IS NULL OR m.person_id IS NULL)" if plan.roster.has("person_id") else ""
+    )
     known = plan.one("SELECT count(*) FROM hit")
     for sure in ("m.birth_date = s.birth_date", "(s.branch <> '' OR s.person_id IS NULL)"):
         plan.work.execute(
@@ -105,10 +111,11 @@ def match_keys(plan: Plan) -> None:
 
 
 def _find_replaced(plan: Plan) -> None:
-    """Find the rows whose natural key was another person's: the birth date differs, and so does the name or the sex.
+    """Find the rows whose natural key was another person's: the birth date differs, and so does the
+    name or the sex.
 
-    The one who is stored ends, and the row is somebody new, of whom nothing is stored; only 不開示 stays, which nothing but an
-    explicit 0 lifts.
+    The one who is stored ends, and the row is somebody new, of whom nothing is stored; only 不開示
+    stays, which nothing but an explicit 0 lifts.
     """
     plan.work.execute(
         "INSERT INTO replaced SELECT h.line, h.id FROM hit h JOIN staged s ON s.line = h.line JOIN member m ON m.id = h.id"
@@ -119,37 +126,47 @@ def _find_replaced(plan: Plan) -> None:
     if plan.replaced:
         plan.work.execute("DELETE FROM hit WHERE line IN (SELECT line FROM replaced)")
         hidden = "SELECT r.line FROM replaced r JOIN member m ON m.id = r.id WHERE m.withheld"
-        plan.work.execute(f"UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line IN ({hidden})")
+        plan.work.execute(
+            f"UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line IN ({hidden})"
+        )
 
 
 def compare(plan: Plan) -> None:
     compared = [name for name in COMPARED if name not in plan.roster.kept]
-    differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {"withheld": "s.withheld <> m.withheld"}
+    differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {
+        "withheld": "s.withheld <> m.withheld"
+    }
     joined = "JOIN staged s ON s.line = {0}.line JOIN member m ON m.id = {0}.id"
     if plan.stored:
         plan.work.execute(
             f"INSERT INTO changed SELECT h.line, h.id FROM hit h {joined.format('h')} WHERE {' OR '.join(differs.values())}"
         )
-    hits, plan.changed = plan.one("SELECT count(*) FROM hit"), plan.one("SELECT count(*) FROM changed")
+    hits, plan.changed = (
+        plan.one("SELECT count(*) FROM hit"),
+        plan.one("SELECT count(*) FROM changed"),
+    )
     plan.added, plan.unchanged = plan.roster.rows - hits, hits - plan.changed
     if plan.changed:
         sums = ", ".join(f"sum({test})" for test in differs.values())
         counts = plan.work.execute(f"SELECT {sums} FROM changed c {joined.format('c')}").fetchone()
         plan.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
-        turned = (
-            f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
-        )
+        turned = f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
         plan.hidden, plan.lifted = plan.rows(turned, 1, 0), plan.rows(turned, 0, 1)
     plan.altered = plan.replaced
     if set(plan.fields) & set(SENSITIVE):
         tests = " OR ".join(differs[name] for name in SENSITIVE)
-        plan.altered += plan.one(f"SELECT count(*) FROM changed c {joined.format('c')} WHERE {tests}")
-    new = "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
+        plan.altered += plan.one(
+            f"SELECT count(*) FROM changed c {joined.format('c')} WHERE {tests}"
+        )
+    new = (
+        "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
+    )
     plan.letters_needed = plan.one(new) + len(plan.lifted) if plan.added else len(plan.lifted)
 
 
 def end_missing(plan: Plan, full: bool) -> None:
-    """Note who ends as of today: those whom another replaces, and with `full` those whom the file lacks."""
+    """Note who ends as of today: those whom another replaces, and with `full` those whom the file
+    lacks."""
     running = "(lost_on IS NULL OR lost_on > ?)"
     chosen = "" if full else " AND id IN (SELECT id FROM replaced)"
     plan.work.execute(

@@ -1,7 +1,8 @@
 """What each column of the roster may hold: one cell's text in, the value as it is stored out.
 
-A rule raises Wrong with what is wrong and what is expected, for the clerk, in Japanese. Sources: the roster's table in the
-insurer's agreement, the notice on WEB交付, and for the check digit the claims' rules (記載要領) on 保険者番号.
+A rule raises Wrong with what is wrong and what is expected, for the clerk, in Japanese. Sources:
+the roster's table in the insurer's agreement, the notice on WEB交付, and for the check digit the
+claims' rules (記載要領) on 保険者番号.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, NamedTuple
 from dates import BadDate, parse_date
 
 CACHED = 100_000
-"""Different texts of one column that are remembered: at most 20 MB; the days of a century in two forms."""
+"""Different texts of one column that are remembered: at most 20 MB; the days of a century in two
+forms."""
 
 
 class Wrong(ValueError):
@@ -58,13 +60,17 @@ RELATION = {"1": 1, "本人": 1, "2": 2, "家族": 2}
 REASON = {"": None} | {str(n): n for n in range(1, 9)}
 DELIVERY = {"": None, "WEB": "web", "紙": "paper"}
 COPAY = (
-    {"": None} | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")} | {f"0{n}0": n * 10 for n in (1, 2, 3)}
+    {"": None}
+    | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")}
+    | {f"0{n}0": n * 10 for n in (1, 2, 3)}
 )
 WITHHELD = {"": None, "0": 0, "1": 1}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # Unicode's Bidi_Control: they reorder what is read
-_UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")  # the last are what CP932 makes of A0 and FD to FF
+# Unicode's Bidi_Control: they reorder what is read
+_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# the last are what CP932 makes of A0 and FD to FF
+_UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")
 _PRIVATE = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 _RARE = re.compile(r"[\ue000-\uf8ff\ufe00-\ufe0f\U00010000-\U0010ffff]")
 _RARE_NAME = re.compile(_RARE.pattern[:-1] + "●]")
@@ -85,19 +91,26 @@ def full_kana(text: str) -> str:
 def check_digit_fits(number: str) -> bool:
     """Return whether the last of the eight digits of a 保険者番号 is its check digit.
 
-    Weights 2, 1 from the right over the first seven, the digits of each product summed, ten less the sum's last digit.
+    Weights 2, 1 from the right over the first seven, the digits of each product summed, ten less
+    the sum's last digit.
     """
-    products = (int(digit) * weight for digit, weight in zip(number[6::-1], (2, 1, 2, 1, 2, 1, 2), strict=True))
+    products = (
+        int(digit) * weight
+        for digit, weight in zip(number[6::-1], (2, 1, 2, 1, 2, 1, 2), strict=True)
+    )
     return (10 - sum(p // 10 + p % 10 for p in products)) % 10 == int(number[7])
 
 
 class Column:
     """One column's rule, remembered text by text. `parse` is the rule for one cell.
 
-    Texts that are wrong are not remembered, so that each is met. `repaired` are the texts met so far that were put right.
+    Texts that are wrong are not remembered, so that each is met. `repaired` are the texts met so
+    far that were put right.
     """
 
-    def __init__(self, parse: Callable[[str], Any], empty: Any = None, required: bool = False) -> None:
+    def __init__(
+        self, parse: Callable[[str], Any], empty: Any = None, required: bool = False
+    ) -> None:
         self._rule, self._empty, self._required = parse, empty, required
         self.known: dict[str, Any] = _Remembering(self.parse)
         self.repaired: set[str] = set()
@@ -110,13 +123,19 @@ class Column:
         if not stripped:
             return self._empty
         if _UNREADABLE.search(stripped):
-            raise Wrong("文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください")
+            raise Wrong(
+                "文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください"
+            )
         return self._rule(stripped)
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
         """Return the values of a batch, or None if `parse` must say of some cell what is wrong."""
         try:
-            return list(map(self.known.__getitem__, cells)) if any(cells) or self._required else [self._empty] * len(cells)
+            return (
+                list(map(self.known.__getitem__, cells))
+                if any(cells) or self._required
+                else [self._empty] * len(cells)
+            )
         except Wrong:
             return None
 
@@ -140,15 +159,25 @@ class _Remembering(dict[str, Any]):
 class Text(Column):
     """Free text that differs from row to row: looked at a batch at a time, not cell by cell."""
 
-    strange = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff" + _TURNING.pattern[1:-1]
+    strange = (
+        r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
+        + _TURNING.pattern[1:-1]
+    )
 
     def __init__(
-        self, limit: int, required: bool = False, kana: bool = False, lines: bool = False, odd: re.Pattern[str] | None = None
+        self,
+        limit: int,
+        required: bool = False,
+        kana: bool = False,
+        lines: bool = False,
+        odd: re.Pattern[str] | None = None,
     ) -> None:
         super().__init__(self._text, empty="", required=required)
         self._limit, self._kana, self._lines, self._odd = limit, kana, lines, odd
         self._strange = re.compile(f"[{self.strange}]")
-        self._look = re.compile(f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]")
+        self._look = re.compile(
+            f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]"
+        )
         self._calm = False
         """Whether the present batch was looked at, and holds nothing worth a closer look."""
 
@@ -169,7 +198,8 @@ class Text(Column):
         return text
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
-        """Return the values as Column.values does, by one search over the whole batch, unless that finds something to look at closely."""
+        """Return the values as Column.values does, by one search over the whole batch, unless that
+        finds something to look at closely."""
         self._calm = False
         if not any(cells) and not self._required:
             self._calm = True
@@ -206,13 +236,16 @@ def _rare(character: str) -> str:
 
 
 class Key(Text):
-    """A part of the natural key, or the insurer's own id: short text that Excel must not have changed."""
+    """A part of the natural key, or the insurer's own id: short text that Excel must not have
+    changed."""
 
     strange = Text.strange + "+＋eEｅＥ"  # an E may be an exponent
 
     def _text(self, text: str) -> str:
         if _EXPONENT.fullmatch(fold(text)):
-            raise Wrong("Excelが数値の指数表示に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください")
+            raise Wrong(
+                "Excelが数値の指数表示に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください"
+            )
         return super()._text(text)
 
 
@@ -241,7 +274,8 @@ def date(era_codes: str) -> Callable[[str], str]:
 
 
 class InsurerNumber(Column):
-    """Eight digits with a check digit, one of the deployment's; zeros that Excel dropped are put back."""
+    """Eight digits with a check digit, one of the deployment's; zeros that Excel dropped are put
+    back."""
 
     def __init__(self, insurers: Collection[str]) -> None:
         super().__init__(self._number, required=True)
@@ -255,7 +289,9 @@ class InsurerNumber(Column):
         if not check_digit_fits(number):
             raise Wrong("検証番号（最後の1桁）が合いません。8桁の保険者番号を確かめてください")
         if number not in self._insurers:
-            raise Wrong(f"このシステムの保険者ではありません。{'、'.join(sorted(self._insurers))} のいずれかにしてください")
+            raise Wrong(
+                f"このシステムの保険者ではありません。{'、'.join(sorted(self._insurers))} のいずれかにしてください"
+            )
         if len(digits) < 8:
             self.repaired.add(text)
         return number
@@ -295,5 +331,7 @@ def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
         "remarks": Text(500, odd=_RARE, lines=True),
         "withheld": Column(choice(WITHHELD, "1、0、または空")),
     }
-    rules |= {name: Column(date(era_codes), empty="", required=TITLES[name].required) for name in DATES}
+    rules |= {
+        name: Column(date(era_codes), empty="", required=TITLES[name].required) for name in DATES
+    }
     return rules

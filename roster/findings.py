@@ -1,4 +1,5 @@
-"""What a check of the roster has to say: counted, the first thousand kept for the screen, all of them in a report."""
+"""What a check of the roster has to say: counted, the first thousand kept for the screen, all of
+them in a report."""
 
 from __future__ import annotations
 
@@ -16,10 +17,13 @@ KINDS = {"error": "エラー", "warning": "警告", "repair": "補正"}
 
 
 def shown(value: object) -> str:
-    """Return a cell as a message shows it: one line of at most 60 characters, with nothing that a terminal would obey."""
+    """Return a cell as a message shows it: one line of at most 60 characters, with nothing that a
+    terminal would obey."""
     text = "" if value is None else str(value)
     text = re.sub(r"[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text[:200])
-    text = "".join(c if c.isprintable() or c == "　" else c.encode("unicode_escape").decode() for c in text)
+    text = "".join(
+        c if c.isprintable() or c == "　" else c.encode("unicode_escape").decode() for c in text
+    )
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -27,7 +31,8 @@ _FORMULA = re.compile(r"(?m)^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
 
 
 def plain_cell(value: object) -> str:
-    """Return a cell that a spreadsheet takes for text: an apostrophe goes before whatever would begin a formula."""
+    """Return a cell that a spreadsheet takes for text: an apostrophe goes before whatever would
+    begin a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if _FORMULA.match(text) else text
 
@@ -40,8 +45,9 @@ def _created(path: Path) -> TextIO:
 class Findings:
     """Counts and messages. With `report`, all of them go into that CSV file as they come.
 
-    The report holds names and birth dates. It is its owner's alone (mode 0600), and never an existing file, nor what a
-    symbolic link names: raises FileExistsError, and OSError if it cannot be made.
+    The report holds names and birth dates. It is its owner's alone (mode 0600), and never an
+    existing file, nor what a symbolic link names: raises FileExistsError, and OSError if it cannot
+    be made.
     """
 
     def __init__(self, report: Path | None = None) -> None:
@@ -62,7 +68,9 @@ class Findings:
     @property
     def messages(self) -> list[str]:
         """The first thousand messages, errors before warnings, each by line."""
-        found = sorted(self._shown["error"], key=lambda m: m[0]) + sorted(self._shown["warning"], key=lambda m: m[0])
+        found = sorted(self._shown["error"], key=lambda m: m[0]) + sorted(
+            self._shown["warning"], key=lambda m: m[0]
+        )
         return [text for _, text in found[:SHOWN]]
 
     def error(self, line: int, column: str, value: object, text: str) -> None:
@@ -80,18 +88,23 @@ class Findings:
         self._write(("", "", "", KINDS["error"], text))
 
     def repair(self, line: int, column: str, value: str, now: object) -> None:
-        """Note a cell that was put right. The screen shows only their number and one example for each column."""
+        """Note a cell that was put right. The screen shows only their number and one example for
+        each column."""
         self.repaired += 1
         count, example = self.repairs.get(column, (0, ""))
         if not count:
-            example = f"line {line}, column {shown(column)}, value {shown(value)}: {now} として読みました"
+            example = (
+                f"line {line}, column {shown(column)}, value {shown(value)}: {now} として読みました"
+            )
         self.repairs[column] = count + 1, example
         self._write((line, shown(column), shown(value), KINDS["repair"], f"{now} として読みました"))
 
     def _add(self, kind: str, line: int, column: str, value: object, text: str) -> None:
         if len(self._shown[kind]) < SHOWN:
             mark = "" if kind == "error" else f"（{KINDS[kind]}）"
-            self._shown[kind].append((line, f"line {line}, column {shown(column)}, value {shown(value)}: {mark}{text}"))
+            self._shown[kind].append(
+                (line, f"line {line}, column {shown(column)}, value {shown(value)}: {mark}{text}")
+            )
         self._write((line, shown(column), shown(value), KINDS[kind], text))
 
     def _write(self, cells: Iterable[Any]) -> None:

@@ -1,4 +1,5 @@
-"""A first look at a file: whether it can be a roster at all, and its encoding. Reads it once, in small pieces."""
+"""A first look at a file: whether it can be a roster at all, and its encoding. Reads it once, in
+small pieces."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class Unreadable(Exception):
 def look_at(path: Path) -> tuple[str, int]:
     """Return the encoding, and an upper bound of the number of rows.
 
-    It is UTF-8 if the whole file is, else CP932; if neither fits, the one with fewer faults. Raise Unreadable.
+    It is UTF-8 if the whole file is, else CP932; if neither fits, the one with fewer faults. Raise
+    Unreadable.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")()
     clean, lines = True, 1
@@ -39,7 +41,9 @@ def look_at(path: Path) -> tuple[str, int]:
                     "NUL文字が入っています。CSVではないファイルです。「CSV UTF-8（コンマ区切り）」で保存し直してください。"
                 )
             if len(chunk) == CHUNK and b"\n" not in chunk and b"\r" not in chunk:
-                raise Unreadable("1行が長すぎます。CSVではないファイルか、改行がないファイルです。保存し直してください。")
+                raise Unreadable(
+                    "1行が長すぎます。CSVではないファイルか、改行がないファイルです。保存し直してください。"
+                )
             lines += max(chunk.count(b"\n"), chunk.count(b"\r"))
             if clean:
                 try:

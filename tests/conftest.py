@@ -1,5 +1,6 @@
-"""What tests share: a database of either kind, a moment to stand in, the program with the sample roster, and phones; for the
-browser's tests the real server, a mail server and a Chromium."""
+"""What tests share: a database of either kind, a moment to stand in, the program with the sample
+roster, and phones; for the browser's tests the real server, a mail server and a Chromium.
+"""
 
 from __future__ import annotations
 
@@ -46,19 +47,26 @@ def now():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite", help="where the tests store")
+    parser.addoption(
+        "--database",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="where the tests store",
+    )
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "both: it opens a browser, and still runs on PostgreSQL too")
     config.addinivalue_line("markers", "sqlite(reason): it runs on SQLite alone")
     config.addinivalue_line(
-        "markers", "slow: it starts servers, which the hook below finds, or many programs; not run on other days"
+        "markers",
+        "slow: it starts servers, which the hook below finds, or many programs; not run on other days",
     )
 
 
 def left_out(item, database: str) -> str:
-    """Return why a test does not run on this database, or "". PostgreSQL gets what stores: SQLite has had everything before."""
+    """Return why a test does not run on this database, or "". PostgreSQL gets what stores: SQLite
+    has had everything before."""
     if "webkit" in item.fixturenames and not webkit_browser():
         return "need WebKit, which is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
     if database == "sqlite":
@@ -73,7 +81,9 @@ def left_out(item, database: str) -> str:
 
 def starts_servers(item) -> bool:
     """Return whether a test is known to start servers, by its folder and its fixtures."""
-    return "faults" in item.path.parts or not {"chromium", "webkit", "postbox", "site"}.isdisjoint(item.fixturenames)
+    return "faults" in item.path.parts or not {"chromium", "webkit", "postbox", "site"}.isdisjoint(
+        item.fixturenames
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -82,7 +92,9 @@ def pytest_collection_modifyitems(config, items):
     for item in filter(starts_servers, items):
         item.add_marker("slow")
     reasons = [left_out(item, config.getoption("database")) for item in items]
-    config.hook.pytest_deselected(items=[item for item, reason in zip(items, reasons, strict=True) if reason])
+    config.hook.pytest_deselected(
+        items=[item for item, reason in zip(items, reasons, strict=True) if reason]
+    )
     items[:] = [item for item, reason in zip(items, reasons, strict=True) if not reason]
     config.stash[LEFT_OUT] = Counter(filter(None, reasons))
 
@@ -109,12 +121,17 @@ def cluster(request):
         yield started
 
 
-def new_database(cluster: Cluster | None, folder: Path, name: str = "kakunin", template: str | Path = "") -> str:
-    """The address of a database begun anew: empty, or a copy of the one whose address `template` is."""
+def new_database(
+    cluster: Cluster | None, folder: Path, name: str = "kakunin", template: str | Path = ""
+) -> str:
+    """The address of a database begun anew: empty, or a copy of the one whose address `template`
+    is."""
     if cluster:
         with psycopg.connect(cluster.url(), autocommit=True) as link:
             link.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            link.execute(f"CREATE DATABASE {name} TEMPLATE {str(template).rpartition('/')[2] or 'template1'}")
+            link.execute(
+                f"CREATE DATABASE {name} TEMPLATE {str(template).rpartition('/')[2] or 'template1'}"
+            )
         return cluster.url(name)
     for old in folder.glob(f"{name}.db*"):
         old.unlink()
@@ -125,7 +142,8 @@ def new_database(cluster: Cluster | None, folder: Path, name: str = "kakunin", t
 
 @pytest.fixture
 def fresh(cluster, tmp_path):
-    """fresh() begins the test's own database anew and gives its address; fresh(address) as a copy of that one.
+    """fresh() begins the test's own database anew and gives its address; fresh(address) as a copy
+    of that one.
 
     Whoever asks for it stores, and so runs on both databases.
     """
@@ -167,7 +185,8 @@ def time(now):
 
 @pytest.fixture(scope="session")
 def imported(tmp_path_factory, cluster):
-    """(address, folder) of a database into which the sample roster was imported by the command, and of its letters."""
+    """(address, folder) of a database into which the sample roster was imported by the command, and
+    of its letters."""
     folder = tmp_path_factory.mktemp("imported")
     url = new_database(cluster, folder, "imported")
     with pytest.MonkeyPatch.context() as patch:
@@ -248,7 +267,8 @@ NAO = "佐倉 直人"
 
 @pytest.fixture
 def enroll(app, letters, mails, time):
-    """enroll(name) finishes a person's first use and returns their phone, on home; trust="yes" ticks the box of the code page."""
+    """enroll(name) finishes a person's first use and returns their phone, on home; trust="yes"
+    ticks the box of the code page."""
 
     def enroll(name: str, email: str = "", **boxes: str) -> Phone:
         phone = Phone(app)
@@ -311,7 +331,8 @@ def postbox():
 
 @pytest.fixture
 def site(fresh, tmp_path, monkeypatch, postbox):
-    """make serve, without make: the real server with the sample roster. Yields (address, process, letters)."""
+    """make serve, without make: the real server with the sample roster. Yields (address, process,
+    letters)."""
     settings_for(monkeypatch, fresh())
     port = free_port()
     monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
@@ -319,7 +340,9 @@ def site(fresh, tmp_path, monkeypatch, postbox):
     monkeypatch.setenv("HOST", "127.0.0.1")
     monkeypatch.setenv("PORT", str(port))
     letters = import_sample(tmp_path)
-    process = subprocess.Popen([*FLASK, "serve"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*FLASK, "serve"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -350,10 +373,15 @@ def chromium():
 @pytest.fixture
 def phone(chromium):
     """A phone that fails the test on a CSP violation or a script error."""
-    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ja-JP")
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ja-JP"
+    )
     page = context.new_page()
     faults = []
-    page.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
+    page.on(
+        "console",
+        lambda message: faults.append(message.text) if "Security Policy" in message.text else None,
+    )
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.set_default_timeout(10_000)
     yield page

@@ -26,10 +26,14 @@ def poll(phone, clock):
 
 
 def ended(page) -> bool:
-    """Whether it is the fragment that ends the display: what polls is deleted, there is no time, the lease is taken away."""
+    """Whether it is the fragment that ends the display: what polls is deleted, there is no time,
+    the lease is taken away."""
     assert page.html.startswith('<div id="clock"')
     deleted = page.html.strip().endswith('<input id="tap" hx-swap-oob="delete">')
-    gone = any("lease=;" in value and "Max-Age=0" in value for value in page.response.headers.getlist("Set-Cookie"))
+    gone = any(
+        "lease=;" in value and "Max-Age=0" in value
+        for value in page.response.headers.getlist("Set-Cookie")
+    )
     return (
         page.status == 200
         and not page.ticks
@@ -74,7 +78,10 @@ def by_withholding():
 
 def by_password():
     accounts.set_password(
-        models.Account.get(models.Account.password_hash.is_null(False)), "another password 7", 1, "password.changed"
+        models.Account.get(models.Account.password_hash.is_null(False)),
+        "another password 7",
+        1,
+        "password.changed",
     )
 
 
@@ -129,7 +136,8 @@ def test_after_fifteen_minutes_nobody_is_asked_to_open_again_what_is_no_longer_v
 
 
 def test_the_page_brings_the_first_lease_with_it(live, time):
-    """So that a crowd that opens its certificates at once asks the database nothing for five seconds."""
+    """So that a crowd that opens its certificates at once asks the database nothing for five
+    seconds."""
     phone, clock = live
     by_logout()
     time.pass_(4)
@@ -174,7 +182,9 @@ def test_an_absent_branch_and_symbol_read_as_absent(enroll):
 
 def test_the_copay_and_the_remarks_are_shown_where_given(enroll):
     phone = enroll("李 明")
-    Member.update(copay=20, effective_on=dt.date(2026, 1, 1)).where(Member.name == "李 明").execute()
+    Member.update(copay=20, effective_on=dt.date(2026, 1, 1)).where(
+        Member.name == "李 明"
+    ).execute()
     text = phone.get(phone.page.link("/certificates/")).text
     for value in ("裏面参照", "戸籍上の性別は裏面: 男", "2割", "令和8年1月1日", "れい"):
         assert value in text
@@ -182,7 +192,11 @@ def test_the_copay_and_the_remarks_are_shown_where_given(enroll):
 
 @pytest.mark.parametrize(
     ("path", "statuses"),
-    [("/certificates/%00", [404]), ("/certificates/%00/clock/%00", [200, 404]), ("/password/reset/%00", [410])],
+    [
+        ("/certificates/%00", [404]),
+        ("/certificates/%00/clock/%00", [200, 404]),
+        ("/password/reset/%00", [410]),
+    ],
 )
 def test_an_address_with_a_nul_in_it_is_nobodys(enroll, path, statuses):
     page = enroll("佐倉 直人").get(path)

@@ -1,4 +1,5 @@
-"""The tick in front of Flask: what a lease is worth, when it is renewed, and what happens without one."""
+"""The tick in front of Flask: what a lease is worth, when it is renewed, and what happens without
+one."""
 
 from __future__ import annotations
 
@@ -39,7 +40,15 @@ def clock(time):
         start_response("200 OK", [("X-From", "flask")])
         return [b"flask"]
 
-    made = Asked(flask, Keys("a" * 32), "session", lambda raw: {"_user_id": raw}, secure=True, guardian_age=18, now=time)
+    made = Asked(
+        flask,
+        Keys("a" * 32),
+        "session",
+        lambda raw: {"_user_id": raw},
+        secure=True,
+        guardian_age=18,
+        now=time,
+    )
     made.flask = flask
     return made
 
@@ -52,7 +61,9 @@ def tick(clock, *, lease="", session="raw-cookie", path=PATH):
         answer.update(status=status, headers=headers)
 
     jar = f"other=1; session={session}; __Secure-lease={lease}"
-    body = b"".join(clock({"PATH_INFO": path, "REQUEST_METHOD": "GET", "HTTP_COOKIE": jar}, start_response)).decode()
+    body = b"".join(
+        clock({"PATH_INFO": path, "REQUEST_METHOD": "GET", "HTTP_COOKIE": jar}, start_response)
+    ).decode()
     cookies = [value for name, value in answer["headers"] if name == "Set-Cookie"]
     granted = re.match(r"__Secure-lease=([^;]+)", cookies[0]).group(1) if cookies else ""
     return body, answer, granted
@@ -61,7 +72,9 @@ def tick(clock, *, lease="", session="raw-cookie", path=PATH):
 def test_a_tick_shows_the_servers_time_last_and_nothing_else_like_it(clock):
     body, answer, _ = tick(clock)
     text = re.sub(r"<[^>]+>", "", body).strip()
-    assert text.endswith("2026年11月23日(月)14:05:33") or re.search(r"2026年11月23日\(月\)\s*14:05:33$", text)
+    assert text.endswith("2026年11月23日(月)14:05:33") or re.search(
+        r"2026年11月23日\(月\)\s*14:05:33$", text
+    )
     assert len(re.findall(r"\d{1,2}:\d{2}", text)) == 1
     assert "hx-" not in body  # what polls stands still, outside
     assert [name for name, _ in answer["headers"]] == [
@@ -76,9 +89,20 @@ def test_a_tick_shows_the_servers_time_last_and_nothing_else_like_it(clock):
 
 @pytest.mark.parametrize(
     ("late", "next_in"),
-    [(0.0, "500"), (0.1, "400"), (0.249, "251"), (0.25, ""), (0.5, ""), (0.749, ""), (0.75, "750"), (0.999, "501")],
+    [
+        (0.0, "500"),
+        (0.1, "400"),
+        (0.249, "251"),
+        (0.25, ""),
+        (0.5, ""),
+        (0.749, ""),
+        (0.75, "750"),
+        (0.999, "501"),
+    ],
 )
-def test_a_tick_near_the_turn_of_a_second_says_when_the_middle_of_one_comes(clock, time, late, next_in):
+def test_a_tick_near_the_turn_of_a_second_says_when_the_middle_of_one_comes(
+    clock, time, late, next_in
+):
     time.pass_(late + 0.0001)
     body, _, _ = tick(clock)
     assert re.findall(r'data-next="(\d+)"', body) == ([next_in] if next_in else [])
@@ -123,7 +147,8 @@ def test_from_the_sixth_second_on_it_is_renewed_at_a_random_moment(clock, time):
                 moments.append(second)
                 break
     assert set(moments) == {5, 6, 7, 8, 9}
-    assert all(40 < moments.count(second) < 130 for second in range(5, 10))  # 80 each, if spread evenly
+    # 80 each, if spread evenly
+    assert all(40 < moments.count(second) < 130 for second in range(5, 10))
 
 
 @pytest.mark.parametrize(
@@ -185,12 +210,22 @@ def test_a_lease_does_not_outlast_midnight_in_tokyo(clock, time):
 
 def test_a_key_that_was_changed_leaves_leases_alone(clock, time):
     _, _, lease = tick(clock)
-    other = Asked(clock.flask, Keys("b" * 32, ["a" * 32]), "session", str, secure=True, guardian_age=18, now=time)
+    other = Asked(
+        clock.flask,
+        Keys("b" * 32, ["a" * 32]),
+        "session",
+        str,
+        secure=True,
+        guardian_age=18,
+        now=time,
+    )
     tick(other, lease=lease)
     assert other.asked == 0
 
 
-@pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("away"), MaxConnectionsExceeded("full")])
+@pytest.mark.parametrize(
+    "error", [OperationalError("away"), InterfaceError("away"), MaxConnectionsExceeded("full")]
+)
 def test_a_database_that_is_away_ends_nothing_while_the_lease_runs(clock, time, error):
     _, _, lease = tick(clock)
     clock.answer = error
@@ -206,7 +241,9 @@ def test_what_else_the_database_refuses_is_told_by_flask(clock):
     assert tick(clock)[0] == "flask"
 
 
-def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(store, time, monkeypatch):
+def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(
+    store, time, monkeypatch
+):
     """A burst of 30 ticks that must renew, of which only TICKS may ask."""
     begun, over = [], threading.Event()
 
@@ -218,7 +255,15 @@ def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(st
     monkeypatch.setattr(clock_module, "live_display", hang)
     monkeypatch.setattr(clock_module, "PATIENCE", 0.05)
     monkeypatch.setattr(clock_module.random, "random", lambda: 0.0)
-    made = Clock(None, Keys("a" * 32), "session", lambda raw: {"_user_id": raw}, secure=True, guardian_age=18, now=time)
+    made = Clock(
+        None,
+        Keys("a" * 32),
+        "session",
+        lambda raw: {"_user_id": raw},
+        secure=True,
+        guardian_age=18,
+        now=time,
+    )
     lease = re.match(r"__Secure-lease=([^;]+)", made.grant("raw-cookie", PATH, time())).group(1)
     time.pass_(6)
     with ThreadPoolExecutor(30) as crowd:
@@ -234,7 +279,14 @@ def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(st
 
 
 @pytest.mark.parametrize(
-    "path", ["/certificates/cert1", "/", "/certificates/a/b/c", "/certificates/a/clock/b/c", "/x/y/clock/z"]
+    "path",
+    [
+        "/certificates/cert1",
+        "/",
+        "/certificates/a/b/c",
+        "/certificates/a/clock/b/c",
+        "/x/y/clock/z",
+    ],
 )
 def test_everything_else_goes_to_flask(clock, path):
     assert tick(clock, path=path)[0] == "flask"

@@ -28,10 +28,14 @@ def account(store):
         qualified_on=dt.date(2004, 4, 1),
         delivery="web",
     )
-    return models.Account.create(member=member, login_id="K234567892", email="a@example.jp", email_key="a@example.jp")
+    return models.Account.create(
+        member=member, login_id="K234567892", email="a@example.jp", email_key="a@example.jp"
+    )
 
 
-@pytest.mark.parametrize("typed", ["k234-567-892", "Ｋ２３４－５６７－８９２", " K234 567 892 ", "K234ー567‐892"])
+@pytest.mark.parametrize(
+    "typed", ["k234-567-892", "Ｋ２３４－５６７－８９２", " K234 567 892 ", "K234ー567‐892"]
+)
 def test_an_id_is_read_whatever_width_capitals_and_hyphens_it_is_typed_with(typed):
     assert fold(typed) == "K234567892"
 

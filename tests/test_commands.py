@@ -1,4 +1,5 @@
-"""What the operator types besides imports: the schema, one person's account, the audit trail, the template."""
+"""What the operator types besides imports: the schema, one person's account, the audit trail, the
+template."""
 
 import csv
 import hashlib
@@ -24,9 +25,19 @@ def login(name):
 def test_the_migrated_schema_is_the_one_of_the_models(store, tmp_path):
     def schema():
         tables = [table for table in models.database.get_tables() if table != "schema_migration"]
-        columns = {t: [(c.name, c.data_type, c.null, c.primary_key) for c in models.database.get_columns(t)] for t in tables}
-        indexes = {t: sorted((i.name, i.columns, i.unique) for i in models.database.get_indexes(t)) for t in tables}
-        keys = {t: sorted(tuple(k)[:3] for k in models.database.get_foreign_keys(t)) for t in tables}
+        columns = {
+            t: [
+                (c.name, c.data_type, c.null, c.primary_key) for c in models.database.get_columns(t)
+            ]
+            for t in tables
+        }
+        indexes = {
+            t: sorted((i.name, i.columns, i.unique) for i in models.database.get_indexes(t))
+            for t in tables
+        }
+        keys = {
+            t: sorted(tuple(k)[:3] for k in models.database.get_foreign_keys(t)) for t in tables
+        }
         return columns, indexes, keys
 
     created = schema()
@@ -108,7 +119,14 @@ def test_a_thousand_errors_are_printed_and_all_of_them_reported(clerk):  # noqa:
 
 def reissue(clerk, name, *args):  # noqa: F811
     clerk.files += 1
-    return clerk.run("members", "reissue", login(name), "--credentials", clerk.folder / f"letters{clerk.files}.csv", *args)
+    return clerk.run(
+        "members",
+        "reissue",
+        login(name),
+        "--credentials",
+        clerk.folder / f"letters{clerk.files}.csv",
+        *args,
+    )
 
 
 def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(clerk, now):  # noqa: F811
@@ -120,7 +138,9 @@ def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(cle
     Challenge.create(id="c", account=account, purpose="login", created_at=0)
     assert reissue(clerk, "佐倉 美咲").exit_code == 0
     account = Account.get(Account.member == account.member_id)
-    assert (account.email, account.email_key, account.password_hash, account.registered_at) == (None,) * 4
+    assert (account.email, account.email_key, account.password_hash, account.registered_at) == (
+        None,
+    ) * 4
     (letter,) = clerk.letters
     assert (letter["氏名"], letter["宛名"]) == ("佐倉 美咲", "佐倉 直人")
     keys = Keys(clerk.runner.app.config["SECRET_KEY"])
@@ -129,23 +149,33 @@ def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(cle
     assert not Trust.select().exists()
     assert not Mail.select().exists()
     assert Challenge.get().used_at == int(now)
-    assert Audit.select().where(Audit.action == "account.reissued", Audit.member == account.member_id).exists()
+    assert (
+        Audit.select()
+        .where(Audit.action == "account.reissued", Audit.member == account.member_id)
+        .exists()
+    )
 
 
 def taken_notice(address: str) -> None:
     """A mail of another account that waits: that `address` is somebody's already."""
     other = Account.select().join(Member).where(Member.name == "佐倉 直人").get()
     challenge = Challenge.create(id="c", account=other, purpose="email", decoy=True, created_at=0)
-    Mail.create(kind="taken", account=other, challenge=challenge, address=address, created_at=0, due_at=0)
+    Mail.create(
+        kind="taken", account=other, challenge=challenge, address=address, created_at=0, due_at=0
+    )
 
 
-@pytest.mark.parametrize(("how", "left"), [("withhold", 0), ("reissue", 0), ("reissue --keep-email", 1)])
+@pytest.mark.parametrize(
+    ("how", "left"), [("withhold", 0), ("reissue", 0), ("reissue --keep-email", 1)]
+)
 def test_no_mail_goes_to_an_address_that_is_free_again(clerk, how, left):  # noqa: F811
     clerk.roster([HEAD, WIFE])
     account = log_in("佐倉 美咲")
     taken_notice("S@Example.jp")
     Mail.create(kind="reset", account=account, address="s@example.jp", created_at=0, due_at=0)
-    bystander = Mail.create(kind="reset", account=None, address="n@example.jp", created_at=0, due_at=0)
+    bystander = Mail.create(
+        kind="reset", account=None, address="n@example.jp", created_at=0, due_at=0
+    )
     command, *options = how.split()
     done = reissue(clerk, "佐倉 美咲", *options) if options or command == "reissue" else None
     done = done or clerk.run("members", "withhold", login("佐倉 美咲"))
@@ -156,7 +186,14 @@ def test_no_mail_goes_to_an_address_that_is_free_again(clerk, how, left):  # noq
 
 def test_an_addressee_can_be_typed_instead_of_standing_in_ps(clerk):  # noqa: F811
     clerk.roster([HEAD, WIFE])
-    arguments = ["members", "reissue", login("佐倉 美咲"), "--addressee", "--credentials", str(clerk.folder / "typed.csv")]
+    arguments = [
+        "members",
+        "reissue",
+        login("佐倉 美咲"),
+        "--addressee",
+        "--credentials",
+        str(clerk.folder / "typed.csv"),
+    ]
     done = clerk.runner.invoke(args=arguments, input="支援センター\n")
     assert done.exit_code == 0, done.output
     assert "支援センター" in (clerk.folder / "typed.csv").read_text("utf-8-sig")
@@ -167,7 +204,10 @@ def test_a_reissue_can_keep_the_address_and_name_another_addressee(clerk):  # no
     log_in("佐倉 美咲")
     assert reissue(clerk, "佐倉 美咲", "--keep-email", "--addressee", "支援センター").exit_code == 0
     assert clerk.letters[0]["宛名"] == "支援センター"
-    assert Account.select().join(Member).where(Member.name == "佐倉 美咲").get().email == "s@example.jp"
+    assert (
+        Account.select().join(Member).where(Member.name == "佐倉 美咲").get().email
+        == "s@example.jp"
+    )
 
 
 def test_a_letter_to_a_withheld_subscriber_needs_another_addressee(clerk):  # noqa: F811
@@ -201,7 +241,10 @@ def test_show_tells_the_state_without_the_address(clerk):  # noqa: F811
 
 
 def test_purge_deletes_who_left_before_the_day_and_nobody_else(clerk):  # noqa: F811
-    left = [HEAD | {"番号": str(i), "資格喪失年月日": day} for i, day in enumerate(("2020-03-31", "2020-04-01", ""))]
+    left = [
+        HEAD | {"番号": str(i), "資格喪失年月日": day}
+        for i, day in enumerate(("2020-03-31", "2020-04-01", ""))
+    ]
     clerk.roster(left)
     done = clerk.run("members", "purge", "--left-before", "令和2年4月1日")
     assert "1人" in done.output
@@ -213,7 +256,9 @@ def test_the_audit_is_exported_with_displays_oldest_first_and_from_a_day_on(cler
     clerk.roster([HEAD])
     log_in("佐倉 直人")
     person = Member.get().id
-    Display.create(id="d", session="佐倉 直人", viewer=person, member=person, started_at=int(now) + 60)
+    Display.create(
+        id="d", session="佐倉 直人", viewer=person, member=person, started_at=int(now) + 60
+    )
     Audit.create(at=int(now) - 86400, action="login", detail="=cmd")
     done = clerk.run("audit", "export")
     rows = list(csv.DictReader(io.StringIO(done.stdout.removeprefix("\ufeff"))))

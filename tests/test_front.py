@@ -1,4 +1,5 @@
-"""What stands before Flask: headers on every answer, the Host check, admission; and input that is none."""
+"""What stands before Flask: headers on every answer, the Host check, admission; and input that is
+none."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ def test_security_headers_stand_on_every_answer(app, path):
 
 def test_static_files_carry_them_too_and_are_kept_for_a_year(app):
     page = Phone(app).get("/login")
-    (css,) = [part for part in page.html.split('"') if part.startswith("/static/app.") and part.endswith(".css")]
+    (css,) = [
+        part
+        for part in page.html.split('"')
+        if part.startswith("/static/app.") and part.endswith(".css")
+    ]
     response = app.test_client().get(css, headers={"Accept-Encoding": "br"})
     assert response.status_code == 200
     assert [name for name in EVERYWHERE if name not in response.headers] == []
@@ -73,7 +78,9 @@ def test_a_host_that_is_not_ours_is_refused(app, host):
     assert app.test_client().get("/login", headers={"Host": host}).status_code == 400
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:8000", "127.0.0.1", "[::1]:8000"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "localhost:8000", "127.0.0.1", "[::1]:8000"]
+)
 def test_our_own_host_is_taken_with_any_port(app, host):
     assert app.test_client().get("/login", headers={"Host": host}).status_code == 200
 
@@ -93,14 +100,21 @@ def test_the_health_check_is_answered_under_any_host(app):
         ("GET", "/login?next=%ff%fe", {}),
         ("PUT", "/login", {}),
         ("TRACE", "/login", {}),
-        ("POST", "/login", {"data": b"\xff\xfe=\x00", "content_type": "application/x-www-form-urlencoded"}),
+        (
+            "POST",
+            "/login",
+            {"data": b"\xff\xfe=\x00", "content_type": "application/x-www-form-urlencoded"},
+        ),
         ("POST", "/login", {"data": "{", "content_type": "application/json"}),
         ("POST", "/login", {"data": {"username": "x" * 1_000_000, "password": "y"}}),
         ("POST", "/login", {"data": "--x\r\n", "content_type": "multipart/form-data; boundary=x"}),
         (
             "POST",
             "/login",
-            {"data": "&".join(f"a{n}=1" for n in range(5000)), "content_type": "application/x-www-form-urlencoded"},
+            {
+                "data": "&".join(f"a{n}=1" for n in range(5000)),
+                "content_type": "application/x-www-form-urlencoded",
+            },
         ),
         ("GET", "/login", {"headers": {"Cookie": "session=" + "x" * 60000}}),
         ("GET", "/login", {"headers": {"Range": "bytes=0-0,9-"}}),
@@ -109,7 +123,9 @@ def test_the_health_check_is_answered_under_any_host(app):
 )
 def test_bad_input_gets_a_page_and_never_a_500(app, method, path, options):
     headers = {"Sec-Fetch-Site": "same-origin"} | options.pop("headers", {})
-    response = app.test_client(use_cookies=False).open(path, method=method, headers=headers, **options)
+    response = app.test_client(use_cookies=False).open(
+        path, method=method, headers=headers, **options
+    )
     assert response.status_code < 500, response.get_data(as_text=True)
 
 
@@ -141,7 +157,10 @@ class Stuck:
         self.entered = threading.Event()
 
         def ask():
-            self.door({"REQUEST_METHOD": method}, lambda status, headers: answers.append((status, dict(headers))))
+            self.door(
+                {"REQUEST_METHOD": method},
+                lambda status, headers: answers.append((status, dict(headers))),
+            )
             self.entered.set()
 
         thread = threading.Thread(target=ask)
@@ -152,7 +171,9 @@ class Stuck:
 
 
 @pytest.mark.parametrize(("known", "forms"), [(False, 8), (True, 12)])
-def test_whatever_forms_are_stuck_pages_are_admitted_and_no_more_than_there_are_places(known, forms):
+def test_whatever_forms_are_stuck_pages_are_admitted_and_no_more_than_there_are_places(
+    known, forms
+):
     stuck = Stuck(32, known)
     try:
         sent = [stuck.send("POST") for _ in range(40)]
@@ -169,7 +190,9 @@ def test_whatever_forms_are_stuck_pages_are_admitted_and_no_more_than_there_are_
     assert set(status) == {"200 OK"}  # what was taken was given back
 
 
-@pytest.mark.parametrize("path", ["/login", "/password/forgot", "/password/reset/x", "/welcome", "/code/login/resend"])
+@pytest.mark.parametrize(
+    "path", ["/login", "/password/forgot", "/password/reset/x", "/welcome", "/code/login/resend"]
+)
 def test_a_stranger_takes_a_strangers_place(app, path):
     assert not known(app, path)
 
@@ -184,7 +207,9 @@ def test_whoever_was_right_about_a_password_takes_another(app, enroll, letters):
         assert known(app, path, phone)
     assert not known(app, "/login", phone)  # that form is open to everybody
     (cookie,) = [c for c in phone.client._cookies.values() if c.key == "session"]
-    phone.client.set_cookie("session", cookie.value[:-1] + ("A" if cookie.value[-1] != "A" else "B"))
+    phone.client.set_cookie(
+        "session", cookie.value[:-1] + ("A" if cookie.value[-1] != "A" else "B")
+    )
     assert not known(app, "/welcome", phone)
 
 
@@ -193,7 +218,9 @@ def known(app, path: str, phone: Phone | None = None) -> bool:
     layer = app.wsgi_app
     while not isinstance(layer, ConcurrencyLimit):
         layer = getattr(layer, "application", None) or layer.app
-    cookies = "; ".join(f"{c.key}={c.value}" for c in phone.client._cookies.values()) if phone else ""
+    cookies = (
+        "; ".join(f"{c.key}={c.value}" for c in phone.client._cookies.values()) if phone else ""
+    )
     return layer.is_known({"PATH_INFO": path, "HTTP_COOKIE": cookies})
 
 
@@ -243,9 +270,12 @@ class Held:
 
 
 def answers_of(held: Held, ask, count: int) -> list[int]:
-    """Return the statuses of `count` requests at once, of which those that got in are let go when the rest is answered."""
+    """Return the statuses of `count` requests at once, of which those that got in are let go when
+    the rest is answered."""
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(ask().status_code)) for _ in range(count)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask().status_code)) for _ in range(count)
+    ]
     for thread in threads:
         thread.start()
     until = time.monotonic() + 10
@@ -269,7 +299,9 @@ def test_one_address_cannot_take_every_reader_of_bodies(eight):
 
     def send(address: str):
         sent = {"wsgi.input": held, "CONTENT_LENGTH": "9", "REMOTE_ADDR": address}
-        return eight.test_client().post("/login", headers={"Sec-Fetch-Site": "same-origin"}, environ_overrides=sent)
+        return eight.test_client().post(
+            "/login", headers={"Sec-Fetch-Site": "same-origin"}, environ_overrides=sent
+        )
 
     addresses = iter(["203.0.113.7"] * 7 + ["198.51.100.1"])
     others: list[int] = []
@@ -287,7 +319,9 @@ def test_one_address_cannot_take_every_reader_of_bodies(eight):
 
 
 def test_a_head_that_is_too_long_is_refused_with_a_sentence(app):
-    response = app.test_client(use_cookies=False).get("/login", headers={"Cookie": "session=" + "x" * 20_000})
+    response = app.test_client(use_cookies=False).get(
+        "/login", headers={"Cookie": "session=" + "x" * 20_000}
+    )
     assert response.status_code == 431
     assert "Cookie" in response.get_data(as_text=True)
 

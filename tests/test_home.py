@@ -56,10 +56,15 @@ def test_a_subscriber_lets_an_adult_show_the_childrens_and_takes_it_back(enroll)
 
 def test_nobody_allows_what_is_not_theirs(enroll):
     misaki = enroll("佐倉 美咲")
-    assert misaki.post(f"/household/{find('佐倉 美咲').public_id}/allow", {"allow": "yes"}).status == 404
+    assert (
+        misaki.post(f"/household/{find('佐倉 美咲').public_id}/allow", {"allow": "yes"}).status
+        == 404
+    )
     naoto = enroll("佐倉 直人")
     for name in ("佐倉 陽葵", "戸田 海斗"):
-        assert naoto.post(f"/household/{find(name).public_id}/allow", {"allow": "yes"}).status == 404
+        assert (
+            naoto.post(f"/household/{find(name).public_id}/allow", {"allow": "yes"}).status == 404
+        )
     assert not Member.select().where(Member.shows_children).exists()
 
 
@@ -73,14 +78,20 @@ def test_a_withheld_person_leaves_no_trace(enroll, letters):
 def test_a_dependent_is_listed_until_the_day_before_the_eligibility_ends(enroll, time):
     phone = enroll("佐倉 直人")
     day = dates.today(time())
-    for lost_on, listed in ((day + dt.timedelta(days=1), True), (day, False), (day - dt.timedelta(days=400), False)):
+    for lost_on, listed in (
+        (day + dt.timedelta(days=1), True),
+        (day, False),
+        (day - dt.timedelta(days=400), False),
+    ):
         Member.update(lost_on=lost_on).where(Member.name.in_(["佐倉 美咲", "佐倉 蓮"])).execute()
         text = phone.get("/").text
         assert [name in text for name in ("佐倉 美咲", "佐倉 蓮")] == [listed, listed]
         assert "佐倉 陽葵" in text
 
 
-@pytest.mark.parametrize("change", [{"delivery": "paper"}, {"expires_on": dt.date(2026, 11, 22)}, {"delivery": "none"}])
+@pytest.mark.parametrize(
+    "change", [{"delivery": "paper"}, {"expires_on": dt.date(2026, 11, 22)}, {"delivery": "none"}]
+)
 def test_a_child_whose_certificate_is_not_valid_is_listed_without_a_link(enroll, change):
     phone, child = enroll("佐倉 直人"), find("佐倉 陽葵")
     assert f"/certificates/{child.public_id}" in phone.page.links
@@ -92,12 +103,18 @@ def test_a_child_whose_certificate_is_not_valid_is_listed_without_a_link(enroll,
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("戸田 さくら", "マイナ保険証"), ("森川 剛", "令和8年3月31日"), ("戸田 海斗", "資格確認書を表示する")],
+    [
+        ("戸田 さくら", "マイナ保険証"),
+        ("森川 剛", "令和8年3月31日"),
+        ("戸田 海斗", "資格確認書を表示する"),
+    ],
 )
 def test_home_says_why_there_is_no_certificate_and_what_to_do(enroll, name, sentence):
     phone = enroll(name)
     assert sentence in phone.page.text
-    assert bool([link for link in phone.page.links if "/certificates/" in link]) is (name == "戸田 海斗")
+    assert bool([link for link in phone.page.links if "/certificates/" in link]) is (
+        name == "戸田 海斗"
+    )
 
 
 @pytest.mark.parametrize(

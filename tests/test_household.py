@@ -1,4 +1,5 @@
-"""A household whose 記号・番号 is handed on, or whose subscriber leaves: nobody shows another family's certificates."""
+"""A household whose 記号・番号 is handed on, or whose subscriber leaves: nobody shows another family's
+certificates."""
 
 from __future__ import annotations
 
@@ -99,7 +100,9 @@ def test_what_a_subscriber_allowed_ends_with_their_cover(enroll, time):
     assert card(wife, GIRL).status == 404
 
 
-def test_what_a_subscriber_allowed_ends_when_they_turn_withheld_and_the_card_goes_on_naming_them(enroll, app, letters):
+def test_what_a_subscriber_allowed_ends_when_they_turn_withheld_and_the_card_goes_on_naming_them(
+    enroll, app, letters
+):
     subscriber, wife = enroll(NAO), enroll(WIFE)
     allow(subscriber, WIFE)
     assert card(wife, GIRL).status == 200

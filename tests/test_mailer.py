@@ -152,7 +152,8 @@ def test_of_many_threads_each_mail_is_taken_by_one(app, enroll, mails, time):
         taken = []
         for _ in range(turns):
             start.wait()
-            with contextlib.suppress(PeeweeException), models.database.connection_context():  # as its own threads do
+            # as its own threads do
+            with contextlib.suppress(PeeweeException), models.database.connection_context():
                 if mail := post._take():
                     taken.append(mail.id)
         return taken
@@ -176,10 +177,13 @@ class Ends(BaseException):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("佐倉"), IndexError(), UnicodeEncodeError("ascii", "佐", 0, 1, ""), RuntimeError()]
+    "error",
+    [ValueError("佐倉"), IndexError(), UnicodeEncodeError("ascii", "佐", 0, 1, ""), RuntimeError()],
 )
 @pytest.mark.parametrize("step", ["composing", "sending"])
-def test_a_mail_that_raises_whatever_it_may_fails_alone_and_for_good(asked, mails, monkeypatch, caplog, error, step):
+def test_a_mail_that_raises_whatever_it_may_fails_alone_and_for_good(
+    asked, mails, monkeypatch, caplog, error, step
+):
     _, post = asked
     account = models.Account.get(models.Account.email.is_null(False))
     Mail.queue("password_changed", account, account.email, post.now())
@@ -194,19 +198,27 @@ def test_a_mail_that_raises_whatever_it_may_fails_alone_and_for_good(asked, mail
         monkeypatch.setattr(post, "compose", broken)
     else:
         monkeypatch.setattr(
-            mails, "send", lambda message: mails.append(message) if "パスワード" in message["Subject"] else 1 / 0
+            mails,
+            "send",
+            lambda message: mails.append(message) if "パスワード" in message["Subject"] else 1 / 0,
         )
     sent = len(mails)
     post.drain(mails)
     assert len(mails) == sent + 1
-    newest = models.Mail.select().where(models.Mail.kind == "code").order_by(models.Mail.id.desc()).get()
+    newest = (
+        models.Mail.select().where(models.Mail.kind == "code").order_by(models.Mail.id.desc()).get()
+    )
     assert (newest.state, newest.address, newest.attempts) == ("failed", "", 1)
     assert "佐倉" not in caplog.text
     assert "cannot be sent" in caplog.text
 
 
-@pytest.mark.parametrize("error", [OperationalError("away"), MaxConnectionsExceeded("full"), RuntimeError("odd")])
-def test_a_sender_outlives_a_database_that_does_not_answer_and_whatever_else_may_come(asked, monkeypatch, error):
+@pytest.mark.parametrize(
+    "error", [OperationalError("away"), MaxConnectionsExceeded("full"), RuntimeError("odd")]
+)
+def test_a_sender_outlives_a_database_that_does_not_answer_and_whatever_else_may_come(
+    asked, monkeypatch, error
+):
     _, post = asked
     came = iter([error, Ends()])
 
@@ -247,7 +259,9 @@ def test_a_sender_waits_while_another_holds_the_lock_and_sends_then(asked, app, 
     assert rounds == [0, 1]
 
 
-def test_threads_that_ended_are_started_again_by_the_next_mail_and_by_those_that_live(asked, monkeypatch):
+def test_threads_that_ended_are_started_again_by_the_next_mail_and_by_those_that_live(
+    asked, monkeypatch
+):
     _, post = asked
     begun, over = threading.Semaphore(0), threading.Event()
 
@@ -296,21 +310,32 @@ def test_how_many_threads_send_is_known_outside_the_process(asked, time):
 
 
 def test_mails_that_raise_stop_no_other_under_the_real_server(site, postbox):
-    """Forty of them come first, to an address that email.message cannot take; the threads of the server are fewer."""
+    """Forty of them come first, to an address that email.message cannot take; the threads of the
+    server are fewer."""
     poison, now = "=?utf-8?q?=0D=0A=28@x.jp", int(real_time.time())
     database.connect(os.environ["KAKUNIN_DATABASE_URL"])
     odd, good = models.Account.select().limit(2)
     for account, address in ((odd, poison), (good, "good@example.jp")):
         mine = models.Account.member == account.member_id
-        models.Account.update(email=address, email_key=accounts.email_key(address)).where(mine).execute()
+        models.Account.update(email=address, email_key=accounts.email_key(address)).where(
+            mine
+        ).execute()
     row = {"kind": "password_changed", "created_at": now}
-    rows = [row | {"account": odd, "address": poison, "due_at": now - 99 + number} for number in range(40)]
-    models.Mail.insert_many([*rows, row | {"account": good, "address": "good@example.jp", "due_at": now}]).execute()
+    rows = [
+        row | {"account": odd, "address": poison, "due_at": now - 99 + number}
+        for number in range(40)
+    ]
+    models.Mail.insert_many(
+        [*rows, row | {"account": good, "address": "good@example.jp", "due_at": now}]
+    ).execute()
     until = real_time.monotonic() + 20
     while not postbox.mails and real_time.monotonic() < until:
         real_time.sleep(0.1)
     assert [mail["To"] for mail in postbox.mails] == ["good@example.jp"]
-    while models.Mail.select().where(models.Mail.state == "waiting").exists() and real_time.monotonic() < until:
+    while (
+        models.Mail.select().where(models.Mail.state == "waiting").exists()
+        and real_time.monotonic() < until
+    ):
         real_time.sleep(0.1)
     assert models.Mail.select().where(models.Mail.state == "failed").count() == 40
     threads = models.Counter.mail_threads(real_time.time())
@@ -318,21 +343,34 @@ def test_mails_that_raise_stop_no_other_under_the_real_server(site, postbox):
     assert threads % mailer.WORKERS == 0
 
 
-def test_a_code_goes_before_hundreds_of_other_mails_and_so_does_what_stands_for_one(asked, mails, time):
+def test_a_code_goes_before_hundreds_of_other_mails_and_so_does_what_stands_for_one(
+    asked, mails, time
+):
     """One sender, one mail."""
     phone, post = asked
     account = models.Account.get(models.Account.email.is_null(False))
     moment = int(time())
-    rows = {"kind": "password_changed", "account": account, "address": account.email, "created_at": moment - 60}
-    models.Mail.insert_many([rows | {"due_at": moment - 60 + number % 60} for number in range(400)]).execute()
+    rows = {
+        "kind": "password_changed",
+        "account": account,
+        "address": account.email,
+        "created_at": moment - 60,
+    }
+    models.Mail.insert_many(
+        [rows | {"due_at": moment - 60 + number % 60} for number in range(400)]
+    ).execute()
     sent = len(mails)
     assert post._send_next(mails)
     assert len(mails) == sent + 1
     assert phone.send(code=mails.code).url == "/"
-    challenge = models.Challenge.create(id="decoy", account=account, purpose="email", decoy=True, created_at=moment)
+    challenge = models.Challenge.create(
+        id="decoy", account=account, purpose="email", decoy=True, created_at=moment
+    )
     taken = {"kind": "taken", "challenge": challenge, "created_at": moment, "due_at": moment}
     models.Mail.create(**rows | taken)
-    assert post._take().kind == "taken", "or the page would show by its wait whether the address is somebody's"
+    assert post._take().kind == "taken", (
+        "or the page would show by its wait whether the address is somebody's"
+    )
     post.drain(mails)
     assert len(mails) == sent + 401
 
@@ -345,12 +383,18 @@ def nao(asked):
     changed = models.Account.update(email="new@example.jp", email_key="new@example.jp")
     changed.where(models.Account.member == account.member_id).execute()
     key = accounts.email_key(account.email)
-    models.Account.update(email=account.email, email_key=key).where(models.Account.member == other.member_id).execute()
+    models.Account.update(email=account.email, email_key=key).where(
+        models.Account.member == other.member_id
+    ).execute()
     return account
 
 
-@pytest.mark.parametrize(("kind", "goes"), [("reset", False), ("password_changed", False), ("email_changed", True)])
-def test_a_mail_does_not_go_to_an_address_that_is_the_accounts_no_longer(asked, nao, mails, time, kind, goes):
+@pytest.mark.parametrize(
+    ("kind", "goes"), [("reset", False), ("password_changed", False), ("email_changed", True)]
+)
+def test_a_mail_does_not_go_to_an_address_that_is_the_accounts_no_longer(
+    asked, nao, mails, time, kind, goes
+):
     _, post = asked
     Mail.queue(kind, nao, nao.email, time())
     sent = len(mails)
@@ -362,8 +406,16 @@ def test_a_mail_does_not_go_to_an_address_that_is_the_accounts_no_longer(asked, 
 def test_nobody_is_told_that_an_address_is_taken_which_is_nobodys_any_more(asked, nao, mails, time):
     _, post = asked
     moment = int(time())
-    challenge = models.Challenge.create(id="decoy", account=nao, purpose="email", decoy=True, created_at=moment)
-    told = {"kind": "taken", "account": nao, "challenge": challenge, "created_at": moment, "due_at": moment}
+    challenge = models.Challenge.create(
+        id="decoy", account=nao, purpose="email", decoy=True, created_at=moment
+    )
+    told = {
+        "kind": "taken",
+        "account": nao,
+        "challenge": challenge,
+        "created_at": moment,
+        "due_at": moment,
+    }
     for address, goes in (("NEW2@example.jp", False), (nao.email.upper(), True)):
         sent = len(mails)
         models.Mail.create(address=address, **told)
@@ -372,11 +424,32 @@ def test_nobody_is_told_that_an_address_is_taken_which_is_nobodys_any_more(asked
 
 
 odd_parts = st.sampled_from(
-    ["=?utf-8?q?", "=?iso-2022-jp?B?", "?=", "=0D=0A", "=28", "..", ".", "'", "a", "B", "0", "=", "?", "_"]
+    [
+        "=?utf-8?q?",
+        "=?iso-2022-jp?B?",
+        "?=",
+        "=0D=0A",
+        "=28",
+        "..",
+        ".",
+        "'",
+        "a",
+        "B",
+        "0",
+        "=",
+        "?",
+        "_",
+    ]
 )
-local = st.lists(odd_parts | st.sampled_from(list("!#$%&'*+/=?^_`{|}~-.")), min_size=1, max_size=12).map("".join)
-domain = st.from_regex(r"([A-Za-z0-9]([A-Za-z0-9-]{0,8}[A-Za-z0-9])?\.){1,3}[A-Za-z]{2,6}", fullmatch=True)
-addresses = st.builds("{}@{}".format, local | st.from_regex(r"[!-~]{1,64}", fullmatch=True), domain) | st.text(max_size=80)
+local = st.lists(
+    odd_parts | st.sampled_from(list("!#$%&'*+/=?^_`{|}~-.")), min_size=1, max_size=12
+).map("".join)
+domain = st.from_regex(
+    r"([A-Za-z0-9]([A-Za-z0-9-]{0,8}[A-Za-z0-9])?\.){1,3}[A-Za-z]{2,6}", fullmatch=True
+)
+addresses = st.builds(
+    "{}@{}".format, local | st.from_regex(r"[!-~]{1,64}", fullmatch=True), domain
+) | st.text(max_size=80)
 
 
 @given(addresses)
@@ -390,7 +463,10 @@ def test_each_address_that_is_accepted_can_be_written_to_and_names_itself(typed)
         return
     insurer = {"insurer": {"name": "見本健康保険組合"}}
     config = {"MAIL_FROM": "noreply@kakunin.example"}
-    message = mailer.Mailer(config, None, lambda *_: "件名\n\n本文", lambda: 0).compose("", address, insurer)
-    assert [found[1] for found in email.utils.getaddresses([str(message["To"])])] == [address]  # as smtplib finds it
+    message = mailer.Mailer(config, None, lambda *_: "件名\n\n本文", lambda: 0).compose(
+        "", address, insurer
+    )
+    # as smtplib finds it
+    assert [found[1] for found in email.utils.getaddresses([str(message["To"])])] == [address]
     read = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
     assert str(read["To"]) == address

@@ -104,7 +104,9 @@ def test_who_may_show_whose(viewer, other, may):
 @pytest.mark.parametrize("subscriber", [{"id": None}, {"withheld": True}])
 def test_without_a_subscriber_who_may_allow_it_nobody_shows_a_childs(subscriber):
     for allowed_by in (1, None):
-        assert not member(**ALLOWED | {"allowed_by": allowed_by}).may_show(member(**CHILD), DAY, 18, member(**subscriber))
+        assert not member(**ALLOWED | {"allowed_by": allowed_by}).may_show(
+            member(**CHILD), DAY, 18, member(**subscriber)
+        )
 
 
 def test_a_guardian_age_of_zero_lets_nobody_show_a_childs():
@@ -168,9 +170,15 @@ def test_a_session_idles_out_and_ends(seconds, trusted, runs):
 
 
 def test_an_ended_session_does_not_run():
-    assert not models.Session(created_at=1000, seen_at=1000, trusted=True, ended_at=1001).runs_at(1002)
+    assert not models.Session(created_at=1000, seen_at=1000, trusted=True, ended_at=1001).runs_at(
+        1002
+    )
 
 
 def test_the_day_is_that_of_tokyo():
-    assert dates.today(dt.datetime(2026, 11, 22, 15, 0, tzinfo=dt.UTC).timestamp()) == dt.date(2026, 11, 23)
-    assert dates.today(dt.datetime(2026, 11, 22, 14, 59, 59, tzinfo=dt.UTC).timestamp()) == dt.date(2026, 11, 22)
+    assert dates.today(dt.datetime(2026, 11, 22, 15, 0, tzinfo=dt.UTC).timestamp()) == dt.date(
+        2026, 11, 23
+    )
+    assert dates.today(dt.datetime(2026, 11, 22, 14, 59, 59, tzinfo=dt.UTC).timestamp()) == dt.date(
+        2026, 11, 22
+    )

@@ -1,4 +1,5 @@
-"""Rules about everything there is: which addresses are private, which cookies are set, which guesses are counted."""
+"""Rules about everything there is: which addresses are private, which cookies are set, which
+guesses are counted."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ PUBLIC = {
     "home.healthz",
     "language.switch",
 }
-"""What strangers may ask. Written out once more: adding an endpoint to the program's own list is a decision."""
+"""What strangers may ask. Written out once more: adding an endpoint to the program's own list is a
+decision."""
 
 OWN = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
 NEW = "four silent otters 31"
@@ -44,9 +46,13 @@ def test_strangers_are_sent_to_the_login_from_every_address_but_the_public_ones(
             told = app.test_client().open(address_of(rule), method=method, headers=OWN)
             place = told.headers.get("Location", "").partition("?")[0]
             assert (told.status_code, place) == (303, "/login"), f"{method} {rule}"
-            told = app.test_client().open(address_of(rule), method=method, headers=OWN | {"HX-Request": "true"})
+            told = app.test_client().open(
+                address_of(rule), method=method, headers=OWN | {"HX-Request": "true"}
+            )
             place = told.headers.get("HX-Redirect", "").partition("?")[0]
-            assert (told.status_code, place, told.data) == (401, "/login", b""), f"{method} {rule} of htmx"
+            assert (told.status_code, place, told.data) == (401, "/login", b""), (
+                f"{method} {rule} of htmx"
+            )
     assert len(asked) >= 10
     assert {rule.endpoint for rule in app.url_map.iter_rules()} >= PUBLIC
 
@@ -58,7 +64,8 @@ FLAGS = {
     "lang": {"Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=31536000"},
     "lease": {"Path=CLOCK", "HttpOnly", "SameSite=Strict", "Max-Age=10"},
 }
-"""Every cookie that there is. TRUST stands for the seconds of KAKUNIN_TRUST_DAYS, CLOCK for the address of a clock."""
+"""Every cookie that there is. TRUST stands for the seconds of KAKUNIN_TRUST_DAYS, CLOCK for the
+address of a clock."""
 SECURE_NAMES = {
     "session": "__Host-session",
     "trust": "__Host-trust",
@@ -69,7 +76,9 @@ SECURE_NAMES = {
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_every_cookie_of_a_whole_journey_is_in_the_table_with_its_flags(app, letters, mails, time, monkeypatch, secure):
+def test_every_cookie_of_a_whole_journey_is_in_the_table_with_its_flags(
+    app, letters, mails, time, monkeypatch, secure
+):
     if secure:
         monkeypatch.setenv("KAKUNIN_BASE_URL", "https://localhost")
         monkeypatch.delenv("KAKUNIN_INSECURE_COOKIES")
@@ -87,13 +96,16 @@ def test_every_cookie_of_a_whole_journey_is_in_the_table_with_its_flags(app, let
         flags = {shape_of(flag, app.config["TRUST_DAYS"]) for flag in value.split("; ")[1:]} - {""}
         expected = FLAGS[kinds[name]] | ({"Secure"} if secure else set())
         if value.startswith(";"):  # it is taken away
-            flags, expected = ({flag for flag in some if "Max-Age" not in flag} for some in (flags, expected))
+            flags, expected = (
+                {flag for flag in some if "Max-Age" not in flag} for some in (flags, expected)
+            )
         assert flags == expected, text
     assert {text.partition("=")[0] for text in taken} == set(kinds)
 
 
 def shape_of(flag: str, trust_days: int) -> str:
-    """Return a cookie's flag as the table has it; nothing for Expires, which says the same as Max-Age."""
+    """Return a cookie's flag as the table has it; nothing for Expires, which says the same as
+    Max-Age."""
     if re.fullmatch(r"Path=/certificates/[\w-]+/clock/[\w-]+", flag):
         return "Path=CLOCK"
     if flag == f"Max-Age={trust_days * 86400}":
@@ -124,11 +136,18 @@ class SecurePhone(Phone):
         return super().get(path, base_url="https://localhost", **options)
 
     def post(self, path, data=None, **options):
-        return super().post(path, data, base_url="https://localhost", headers={"Sec-Fetch-Site": "same-origin"}, **options)
+        return super().post(
+            path,
+            data,
+            base_url="https://localhost",
+            headers={"Sec-Fetch-Site": "same-origin"},
+            **options,
+        )
 
 
 def through_everything(phone, login, mails, time) -> None:
-    """First use, trust, a certificate until it ends, the other language, the account, logout, and a login."""
+    """First use, trust, a certificate until it ends, the other language, the account, logout, and a
+    login."""
     phone.get("/login")
     phone.send(username=login[0], password=login[1])
     phone.send(bday=BORN[NAO], new_password=PASSWORD, email="nao@example.jp")
@@ -195,7 +214,12 @@ def login_password(people):
 
 
 def letter_password(people):
-    return people.stranger(), "/login", {"username": people.login_id, "password": "KAAAA-AAAA-AAAAA"}, None
+    return (
+        people.stranger(),
+        "/login",
+        {"username": people.login_id, "password": "KAAAA-AAAA-AAAAA"},
+        None,
+    )
 
 
 def unknown_id(people):
@@ -272,7 +296,11 @@ GUESSES = 20
 """Wrong ones at the most, whichever form it is, until the next has to wait."""
 
 
-@pytest.mark.parametrize("reach", [reach for forms in GUESSED.values() for reach in forms], ids=lambda reach: reach.__name__)
+@pytest.mark.parametrize(
+    "reach",
+    [reach for forms in GUESSED.values() for reach in forms],
+    ids=lambda reach: reach.__name__,
+)
 def test_a_guess_is_counted_and_the_right_one_waits_with_the_wrong_ones(people, reach):
     phone, path, wrong, right = reach(people)
     answers = [phone.post(path, wrong).status for _ in range(GUESSES + 1)]
@@ -291,14 +319,17 @@ def test_every_form_is_either_guessed_above_or_takes_no_secret(app):
 @pytest.mark.parametrize(
     ("proxies", "first", "second", "one"),
     [
-        ("0", "198.51.100.1", "198.51.100.2", True),  # what anybody may write into a header is not believed
+        # what anybody may write into a header is not believed
+        ("0", "198.51.100.1", "198.51.100.2", True),
         ("1", "198.51.100.1", "198.51.100.2", False),
         ("1", "198.51.100.1", "198.51.100.1", True),
         ("1", "2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True),
         ("1", "2001:db8:1:2::1", "2001:db8:1:3::1", False),
     ],
 )
-def test_tries_are_counted_by_the_address_that_the_last_proxy_names(app, time, monkeypatch, proxies, first, second, one):
+def test_tries_are_counted_by_the_address_that_the_last_proxy_names(
+    app, time, monkeypatch, proxies, first, second, one
+):
     monkeypatch.setenv("KAKUNIN_PROXIES", proxies)
     from app import create_app
 
@@ -306,7 +337,9 @@ def test_tries_are_counted_by_the_address_that_the_last_proxy_names(app, time, m
     counters = []
     for address in (first, second):
         headers = OWN | {"X-Forwarded-For": f"192.0.2.1, {address}"}
-        client.post("/login", data={"username": "Z999-999-999", "password": "wrong"}, headers=headers)
+        client.post(
+            "/login", data={"username": "Z999-999-999", "password": "wrong"}, headers=headers
+        )
         counters.append(Counter.select().count())
     assert counters[0] == 3  # of the ID, of the address, and of the two together
     assert counters[1] - counters[0] == (0 if one else 2)

@@ -24,8 +24,16 @@ LINK = {"text": "医療費", "url": "https://example.jp/"}
         ("KAKUNIN_INSURERS", '{"06139463": {}}', "needs a name"),
         ("KAKUNIN_SECRET_KEY_FALLBACKS", '["short"]', "32 characters"),
         ("KAKUNIN_DATABASE_URL", "mysql://x", "must begin"),
-        ("KAKUNIN_INSURERS", '{"06139463": {"name": "x", "paper_url": "javascript:alert(1)"}}', "https://"),
-        ("KAKUNIN_INSURERS", '{"06139463": {"name": "x", "links": [{"text": "a", "url": "data:x"}]}}', "https://"),
+        (
+            "KAKUNIN_INSURERS",
+            '{"06139463": {"name": "x", "paper_url": "javascript:alert(1)"}}',
+            "https://",
+        ),
+        (
+            "KAKUNIN_INSURERS",
+            '{"06139463": {"name": "x", "links": [{"text": "a", "url": "data:x"}]}}',
+            "https://",
+        ),
         ("KAKUNIN_INSURERS", '{"06139463": {"name": "x", "links": [{"text": "a"}]}}', "links"),
         ("KAKUNIN_INSURERS", json.dumps({"06139463": {"name": "x", "links": [LINK] * 6}}), "links"),
     ],
@@ -91,10 +99,15 @@ def test_codes_are_written_onto_no_disk_in_production(app):
 
 def test_every_key_that_openssl_makes_is_taken():
     for _ in range(20_000):
-        settings.check_keys({"SECRET_KEY": secrets.token_hex(16), "SECRET_KEY_FALLBACKS": [secrets.token_hex(32)]})
+        settings.check_keys(
+            {"SECRET_KEY": secrets.token_hex(16), "SECRET_KEY_FALLBACKS": [secrets.token_hex(32)]}
+        )
 
 
-@pytest.mark.parametrize("command", [("roster", "import", __file__), ("members", "reissue", "K234", "--credentials", "x")])
+@pytest.mark.parametrize(
+    "command",
+    [("roster", "import", __file__), ("members", "reissue", "K234", "--credentials", "x")],
+)
 def test_no_letter_is_made_under_a_key_that_can_be_guessed(app, command):
     app.config["SECRET_KEY"] = "a" * 32
     done = app.test_cli_runner().invoke(args=command)

@@ -1,4 +1,5 @@
-"""A 記号・番号 that is handed on: another person under the same key, another subscriber of the same household."""
+"""A 記号・番号 that is handed on: another person under the same key, another subscriber of the same
+household."""
 
 import pytest
 
@@ -33,13 +34,20 @@ def test_another_birth_date_and_another_name_or_sex_is_another_person(clerk, cha
     clerk.roster([HEAD, OTHER])
     before = everything()
     done = clerk.roster([OTHER, HEAD | {"生年月日": "1990-01-01"} | change])
-    assert (done["exit"], counts(done), lines(done)) == (1, (0, 0, 0, 0, 1), ["line 3, column 生年月日"])
+    assert (done["exit"], counts(done), lines(done)) == (
+        1,
+        (0, 0, 0, 0, 1),
+        ["line 3, column 生年月日"],
+    )
     assert "--allow-changes 1" in done["out"]
     assert clerk.roster([HEAD | {"生年月日": "1990-01-01"} | change], ALLOW, "2")["exit"] == 1
     assert everything() == before
 
 
-@pytest.mark.parametrize("change", [{"生年月日": "1990-01-01"}, {"氏名": "佐倉 直行", "性別": "2"}, {"氏名": "佐倉 直行"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"生年月日": "1990-01-01"}, {"氏名": "佐倉 直行", "性別": "2"}, {"氏名": "佐倉 直行"}],
+)
 def test_one_of_them_alone_is_a_correction(clerk, change):  # noqa: F811
     clerk.roster([HEAD])
     login = Account.get().login_id
@@ -50,10 +58,16 @@ def test_one_of_them_alone_is_a_correction(clerk, change):  # noqa: F811
 def test_nothing_of_the_person_before_is_left_to_the_next(clerk):  # noqa: F811
     clerk.roster([HEAD | {"備考": "前の人のこと"}, WIFE, OTHER])
     before, old = member("佐倉 直人"), log_in("佐倉 直人", "old@example.jp")
-    Member.update(shows_children=True, allowed_by=before.id).where(Member.name == "佐倉 美咲").execute()
+    Member.update(shows_children=True, allowed_by=before.id).where(
+        Member.name == "佐倉 美咲"
+    ).execute()
     Mail.create(kind="code", account=old, address="old@example.jp", created_at=0, due_at=0)
     Mail.create(
-        kind="taken", account=Account.get(Account.member != old.member_id), address="old@example.jp", created_at=0, due_at=0
+        kind="taken",
+        account=Account.get(Account.member != old.member_id),
+        address="old@example.jp",
+        created_at=0,
+        due_at=0,
     )
     without = {name: cell for name, cell in NEW.items() if name not in ("備考", "不開示")}
     assert clerk.roster([without])["exit"] == 1
@@ -63,16 +77,26 @@ def test_nothing_of_the_person_before_is_left_to_the_next(clerk):  # noqa: F811
     assert "別の人に替わる人 1人" in done["out"]
     for table in (Session, Trust, Mail):
         assert not table.select().exists()
-    assert not Account.select().where((Account.member == before.id) | Account.email.is_null(False)).exists()
+    assert (
+        not Account.select()
+        .where((Account.member == before.id) | Account.email.is_null(False))
+        .exists()
+    )
     ended, new = Member.get_by_id(before.id), member("新山 太郎")
-    assert (ended.name, ended.lost_on.isoformat(), ended.public_id) == ("佐倉 直人", "2026-11-23", before.public_id)
+    assert (ended.name, ended.lost_on.isoformat(), ended.public_id) == (
+        "佐倉 直人",
+        "2026-11-23",
+        before.public_id,
+    )
     assert (new.public_id == before.public_id, new.remarks, new.lost_on) == (False, "", None)
     assert member("佐倉 美咲").allowed_by is None
     assert Audit.get(Audit.action == "member.replaced").member == before.id
     (letter,) = clerk.letters
     account = Account.get(Account.login_id == fold(letter["ログインID"]))
     assert account.member == new
-    assert Keys(clerk.runner.app.config["SECRET_KEY"]).fits_temporary(letter["仮パスワード"], account.temporary_hash)
+    assert Keys(clerk.runner.app.config["SECRET_KEY"]).fits_temporary(
+        letter["仮パスワード"], account.temporary_hash
+    )
     assert counts(clerk.roster([without])) == (0, 0, 0, 1, 0)
 
 
@@ -118,7 +142,11 @@ def test_a_loss_and_the_successor_go_into_one_file(clerk):  # noqa: F811
     for rows in (with_ids(HEAD | LOST, WIFE | LOST, NEW), with_ids(NEW, WIFE | LOST, HEAD | LOST)):
         done = clerk.roster(rows, command="check")
         assert (done["exit"], done["errors"], done["warnings"]) == (0, 0, 0), done["out"]
-    assert counts(clerk.roster(with_ids(NEW, WIFE | LOST, HEAD | LOST, CHILD | {"資格取得年月日": "2026-07-01"}))) == (
+    assert counts(
+        clerk.roster(
+            with_ids(NEW, WIFE | LOST, HEAD | LOST, CHILD | {"資格取得年月日": "2026-07-01"})
+        )
+    ) == (
         2,
         2,
         0,
@@ -136,10 +164,16 @@ def test_without_ids_another_branch_tells_the_successor_apart(clerk):  # noqa: F
 
 
 @pytest.mark.parametrize(
-    ("lost", "qualified", "errors"), [("06-01", "06-01", 0), ("06-02", "06-01", 1), ("", "06-01", 1), ("05-31", "06-01", 0)]
+    ("lost", "qualified", "errors"),
+    [("06-01", "06-01", 0), ("06-02", "06-01", 1), ("", "06-01", 1), ("05-31", "06-01", 0)],
 )
-def test_two_subscribers_of_a_file_may_follow_one_another_but_not_overlap(clerk, lost, qualified, errors):  # noqa: F811
-    rows = [HEAD | {"資格喪失年月日": lost and f"2026-{lost}"}, NEW | {"枝番": "10", "資格取得年月日": f"2026-{qualified}"}]
+def test_two_subscribers_of_a_file_may_follow_one_another_but_not_overlap(
+    clerk, lost, qualified, errors
+):  # noqa: F811
+    rows = [
+        HEAD | {"資格喪失年月日": lost and f"2026-{lost}"},
+        NEW | {"枝番": "10", "資格取得年月日": f"2026-{qualified}"},
+    ]
     for people in (rows, rows[::-1], with_ids(*rows)):
         done = clerk.roster(people, command="check")
         assert (done["errors"], lines(done)) == (errors, ["line 3, column 本人家族区分"] * errors)
@@ -154,7 +188,8 @@ def test_a_stored_subscriber_and_the_next_may_not_overlap_from_today_on(clerk, l
 
 def test_a_whole_roster_ends_the_subscriber_it_lacks_and_takes_the_next(clerk):  # noqa: F811
     clerk.roster([HEAD, WIFE])
-    assert lines(clerk.roster([WIFE], "--full")) == ["line 2, column 番号"]  # whose subscriber would end
+    # whose subscriber would end
+    assert lines(clerk.roster([WIFE], "--full")) == ["line 2, column 番号"]
     assert counts(clerk.roster([NEW | {"枝番": "10"}], "--full")) == (1, 0, 2, 0, 0)
 
 
@@ -179,20 +214,29 @@ def test_a_new_subscriber_over_another_familys_dependents_is_warned_of(clerk):  
     assert "家族が1人" in clerk.roster([HEAD | LOST, new, WIFE | LOST], command="check")["out"]
     moved = OTHER | {"加入者ID": "O"}
     clerk.roster([HEAD | LOST, moved])
-    assert lines(clerk.roster([moved | {"番号": "1024", "枝番": "10"}], command="check")) == ["line 2, column 本人家族区分?"]
+    assert lines(clerk.roster([moved | {"番号": "1024", "枝番": "10"}], command="check")) == [
+        "line 2, column 本人家族区分?"
+    ]
 
 
 def test_a_file_without_a_column_of_losses_keeps_them(clerk):  # noqa: F811
     clerk.roster([HEAD | LOST])
-    rows = [{k: v for k, v in row.items() if k != "資格喪失年月日"} for row in (HEAD, NEW | {"枝番": "10"})]
+    rows = [
+        {k: v for k, v in row.items() if k != "資格喪失年月日"}
+        for row in (HEAD, NEW | {"枝番": "10"})
+    ]
     done = clerk.roster(rows)
     assert counts(done) == (1, 0, 0, 1, 0), done["out"]
     assert member("佐倉 直人").lost_on.isoformat() == "2026-06-01"
 
 
 def test_letters_go_to_the_subscriber_of_the_dependents_first_day(clerk):  # noqa: F811
-    """The family before still gets its letters, and the next family's go to the next subscriber, who begins in December."""
-    old, new = HEAD | {"資格喪失年月日": "2026-12-01"}, NEW | {"枝番": "10", "資格取得年月日": "2026-12-01"}
+    """The family before still gets its letters, and the next family's go to the next subscriber,
+    who begins in December."""
+    old, new = (
+        HEAD | {"資格喪失年月日": "2026-12-01"},
+        NEW | {"枝番": "10", "資格取得年月日": "2026-12-01"},
+    )
     clerk.roster([old])
     girl = CHILD | {"枝番": "12", "氏名": "新山 花", "資格取得年月日": "2026-12-01"}
     for rows in ([old, new, WIFE, girl], [girl, WIFE, new, old]):

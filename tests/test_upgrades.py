@@ -1,5 +1,6 @@
-"""From each released schema to today's and on, with rows in it, by several at once, beside others; and older programs on newer
-schemas. What is newer than today are the examples of docs/upgrades.md."""
+"""From each released schema to today's and on, with rows in it, by several at once, beside others;
+and older programs on newer schemas. What is newer than today are the examples of docs/upgrades.md.
+"""
 
 import contextlib
 import os
@@ -49,7 +50,10 @@ def write() -> None:
 
 def read() -> list:
     columns = {table: row.split(" | ")[0].replace("public_id, ", "") for table, row in ROWS.items()}
-    return [models.database.execute_sql(f"SELECT {names} FROM {table}").fetchall() for table, names in columns.items()]
+    return [
+        models.database.execute_sql(f"SELECT {names} FROM {table}").fetchall()
+        for table, names in columns.items()
+    ]
 
 
 @pytest.fixture
@@ -57,7 +61,9 @@ def newer(tmp_path):
     """The folder of the next version's migrations."""
     folder = tmp_path / "migrations"
     shutil.copytree(settings.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs/upgrades.md").read_text("utf-8"), re.S)
+    examples = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/upgrades.md").read_text("utf-8"), re.S
+    )
     assert len(examples) == 2
     for number, example in enumerate(examples, len(list(folder.glob("*.py"))) + 1):
         (folder / f"{number:04}_example.py").write_text(example, "utf-8")
@@ -75,7 +81,9 @@ def is_newer() -> bool:
 
 
 @pytest.mark.parametrize("release", RELEASED)
-def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes_what_it_wrote(fresh, newer, release):
+def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes_what_it_wrote(
+    fresh, newer, release
+):
     database.connect(fresh())
     Runner(models.database.obj, str(settings.MIGRATIONS)).up(release.removesuffix(".py"))
     write()
@@ -102,8 +110,12 @@ def released(fresh):
         runner.up("0001_initial")
         columns, values = ROWS["member"].split(" | ")
         for row in rows:
-            given = dict(zip(columns.split(", "), values.split(", "), strict=True)) | {k: repr(v) for k, v in row.items()}
-            models.database.execute_sql(f"INSERT INTO member ({', '.join(given)}) VALUES ({', '.join(given.values())})")
+            given = dict(zip(columns.split(", "), values.split(", "), strict=True)) | {
+                k: repr(v) for k, v in row.items()
+            }
+            models.database.execute_sql(
+                f"INSERT INTO member ({', '.join(given)}) VALUES ({', '.join(given.values())})"
+            )
         runner.up()
         return list(Member.select().order_by(Member.id))
 
@@ -111,7 +123,9 @@ def released(fresh):
 
 
 def test_an_upgrade_gives_every_certificate_a_new_random_id(released):
-    people = released([{"id": n, "public_id": f"{n:x}{'0' * 20}"} for n in (1, 2, 19_999, 20_000, 45_000)])
+    people = released(
+        [{"id": n, "public_id": f"{n:x}{'0' * 20}"} for n in (1, 2, 19_999, 20_000, 45_000)]
+    )
     ids = [person.public_id for person in people]
     assert len(set(ids)) == 5
     assert all(re.fullmatch("[0-9a-f]{24}", id) for id in ids)
@@ -119,11 +133,23 @@ def test_an_upgrade_gives_every_certificate_a_new_random_id(released):
 
 
 def test_an_upgrade_keeps_permissions_whose_giver_is_certain(released):
-    rows = [("h", 1, False), ("h", 2, True), ("h", 2, False), ("handed on", 1, False), ("handed on", 1, False)]
+    rows = [
+        ("h", 1, False),
+        ("h", 2, True),
+        ("h", 2, False),
+        ("handed on", 1, False),
+        ("handed on", 1, False),
+    ]
     rows += [("handed on", 2, True), ("headless", 2, True)]
     people = released(
         [
-            {"id": n, "public_id": f"p{n}", "household": household, "relation": relation, "shows_children": shows}
+            {
+                "id": n,
+                "public_id": f"p{n}",
+                "household": household,
+                "relation": relation,
+                "shows_children": shows,
+            }
             for n, (household, relation, shows) in enumerate(rows, 1)
         ]
     )
@@ -153,15 +179,21 @@ def test_upgrades_at_once_all_succeed_and_each_migration_runs_once(clerk, fresh,
     assert [run.returncode for run in runs] == [0] * 3, said
     names = sorted(path.stem for path in newer.glob("*.py"))
     expected = names if begin == "empty" else names[-2:]
-    assert sorted(said) == sorted(["\n".join(expected) + "\n", *["The schema is up to date.\n"] * 2])
+    assert sorted(said) == sorted(
+        ["\n".join(expected) + "\n", *["The schema is up to date.\n"] * 2]
+    )
     assert is_newer()
-    assert [name for (name,) in models.database.execute_sql("SELECT name FROM schema_migration ORDER BY id")] == names
+    assert [
+        name
+        for (name,) in models.database.execute_sql("SELECT name FROM schema_migration ORDER BY id")
+    ] == names
     assert Member.select().count() == (begin == "behind")
 
 
 @contextlib.contextmanager
 def in_use():
-    """Somebody's transaction that an upgrade must wait for: on PostgreSQL one that reads, as a backup does."""
+    """Somebody's transaction that an upgrade must wait for: on PostgreSQL one that reads, as a
+    backup does."""
     begun, over = threading.Event(), threading.Event()
 
     def use() -> None:
@@ -242,5 +274,8 @@ def test_an_older_program_imports_into_the_newer_schema(clerk, older):  # noqa: 
     assert (counts(done), Account.select().exists()) == ((12, 0, 0, 0, 0), True)
     assert counts(clerk.roster([HEAD | {"備考": "新しい"}, WIFE]))[:2] != (0, 0)
     assert (
-        models.database.execute_sql("SELECT count(*) FROM member WHERE visits = 0 AND nickname IS NULL").fetchone()[0] >= 12
+        models.database.execute_sql(
+            "SELECT count(*) FROM member WHERE visits = 0 AND nickname IS NULL"
+        ).fetchone()[0]
+        >= 12
     )

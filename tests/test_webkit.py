@@ -80,7 +80,9 @@ def stop(site, how: signal.Signals) -> None:
         os.kill(int(child), how)
 
 
-def test_a_minute_goes_by_second_by_second_the_head_answers_and_a_server_that_dies_is_seen(live, site):
+def test_a_minute_goes_by_second_by_second_the_head_answers_and_a_server_that_dies_is_seen(
+    live, site
+):
     _, process, _ = site
     blue = live.js(HEAD)
     live.js(LOCK)

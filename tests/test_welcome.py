@@ -31,7 +31,9 @@ def test_the_form_of_first_use_waits_ten_minutes_and_not_longer_than_an_hour(new
 
 
 @pytest.mark.parametrize("at", ["form", "code"])
-def test_a_new_letter_ends_the_first_use_that_the_old_one_began(newcomer, app, letters, mails, tmp_path, at):
+def test_a_new_letter_ends_the_first_use_that_the_old_one_began(
+    newcomer, app, letters, mails, tmp_path, at
+):
     if at == "code":
         assert newcomer.post("/welcome", DETAILS).url == "/welcome/code"
     again = ["members", "reissue", letters[NAO][0], "--credentials", str(tmp_path / "again.csv")]
@@ -48,6 +50,8 @@ def test_a_new_letter_ends_the_first_use_that_the_old_one_began(newcomer, app, l
 
 @pytest.mark.parametrize("character", ["\a", "\t", "\n", "\x7f", "\x85"])
 def test_a_password_holds_no_control_character(newcomer, mails, character):
-    page = newcomer.post("/welcome", DETAILS | {"new-password": f"correct horse{character}battery 9"})
+    page = newcomer.post(
+        "/welcome", DETAILS | {"new-password": f"correct horse{character}battery 9"}
+    )
     assert (page.url, page.status) == ("/welcome", 422)
     assert not mails

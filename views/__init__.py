@@ -1,4 +1,5 @@
-"""One file a journey. Here: what each request passes before its view, and how views are put into the program.
+"""One file a journey. Here: what each request passes before its view, and how views are put into
+the program.
 
 An endpoint is private unless it is in PUBLIC.
 """
@@ -54,7 +55,8 @@ def register(app: Flask, manager: LoginManager) -> None:
 
 
 def guard() -> ResponseReturnValue | None:
-    """Connect to the database, check the origin of a POST, and turn strangers away from what is not PUBLIC.
+    """Connect to the database, check the origin of a POST, and turn strangers away from what is not
+    PUBLIC.
 
     A stranger whose code is still on its way is led back to the page that asks for it.
     """
@@ -68,7 +70,9 @@ def guard() -> ResponseReturnValue | None:
         session.pop(name, None)
     if page := code.pending():
         return redirect(url_for(page), 303)
-    target = request.full_path.rstrip("?") if request.method == "GET" and request.path != "/" else None
+    target = (
+        request.full_path.rstrip("?") if request.method == "GET" and request.path != "/" else None
+    )
     address = url_for("login.login", next=target, ended=1 if ended else None)
     return ("", 401, {"HX-Redirect": address}) if htmx else redirect(address, 303)
 
@@ -78,7 +82,13 @@ def load_session(session_id: str) -> Session | None:
 
     A page view is noted, a poll is not.
     """
-    found = Session.select(Session, Account, Member).join(Account).join(Member).where(Session.id == session_id).first()
+    found = (
+        Session.select(Session, Account, Member)
+        .join(Account)
+        .join(Member)
+        .where(Session.id == session_id)
+        .first()
+    )
     if found is None or not found.runs_at(now()):
         return None
     if request.endpoint not in POLLS and found.seen_at + SEEN_EVERY <= now():

@@ -1,4 +1,5 @@
-"""One's own account: change of password and address, where one is logged in, which phones are trusted."""
+"""One's own account: change of password and address, where one is logged in, which phones are
+trusted."""
 
 from __future__ import annotations
 
@@ -23,9 +24,12 @@ WRONG_PASSWORD = lazy_gettext("今のパスワードが違います。もう一�
 
 @pages.get("")
 def settings() -> ResponseReturnValue:
-    """Show where this person is logged in, which phones are trusted, and when they showed their own certificate."""
+    """Show where this person is logged in, which phones are trusted, and when they showed their own
+    certificate."""
     account, moment = current_user.account, now()
-    running = Session.select().where(Session.account == account.member_id, Session.ended_at.is_null())
+    running = Session.select().where(
+        Session.account == account.member_id, Session.ended_at.is_null()
+    )
     sessions = [
         {"device": s.device, "seen_at": s.seen_at, "here": s.id == current_user.id}
         for s in running.order_by(Session.seen_at.desc())
@@ -89,7 +93,8 @@ def password() -> ResponseReturnValue:
 
 @pages.route("/email", methods=["GET", "POST"])
 def email() -> ResponseReturnValue:
-    """Send a code to a new address, which counts once the code comes back. The answer is the same if it is somebody else's."""
+    """Send a code to a new address, which counts once the code comes back. The answer is the same
+    if it is somebody else's."""
     form = new_form("email")
     if request.method != "POST":
         return render_template("account/email.html", form=form)
@@ -132,7 +137,11 @@ def email_code() -> ResponseReturnValue:
 @pages.post("/sessions/end")
 def end_others() -> ResponseReturnValue:
     """End every other session of this account with one tap."""
-    others = Session.account == current_user.account_id, Session.id != current_user.id, Session.ended_at.is_null()
+    others = (
+        Session.account == current_user.account_id,
+        Session.id != current_user.id,
+        Session.ended_at.is_null(),
+    )
     Session.update(ended_at=int(now())).where(*others).execute()
     Audit.note(now(), "sessions.ended", current_user.account_id)
     flash(gettext("ほかの端末を、すべてログアウトしました。"))

@@ -5,7 +5,16 @@ from __future__ import annotations
 import secrets
 
 import segno
-from flask import Blueprint, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    abort,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup
@@ -21,7 +30,8 @@ pages = Blueprint("certificate", __name__, url_prefix="/certificates")
 
 @pages.get("/mine")
 def mine() -> ResponseReturnValue:
-    """Lead an icon on the home screen to home if others can be shown there, else to one's own certificate."""
+    """Lead an icon on the home screen to home if others can be shown there, else to one's own
+    certificate."""
     me = current_user.account.member
     if me.shows_others_on(today(now()), current_app.config["GUARDIAN_AGE"]):
         return redirect(url_for("home.home"))
@@ -30,7 +40,8 @@ def mine() -> ResponseReturnValue:
 
 @pages.get("/<public_id>")
 def show(public_id: str) -> ResponseReturnValue:
-    """Show the page whose clock ticks, and record that it was opened. Answer 404 to whatever this login may not show."""
+    """Show the page whose clock ticks, and record that it was opened. Answer 404 to whatever this
+    login may not show."""
     me, moment, day = current_user.account.member, now(), today(now())
     member = Member.get_or_none(Member.public_id == public_id)
     if member is None or not me.may_show(member, day, current_app.config["GUARDIAN_AGE"]):
@@ -38,7 +49,11 @@ def show(public_id: str) -> ResponseReturnValue:
     if member.state_on(day) != "valid":
         return redirect(url_for("home.home"), 303)
     display = Display.create(
-        id=secrets.token_urlsafe(16), session=current_user.id, viewer=me, member=member, started_at=int(moment)
+        id=secrets.token_urlsafe(16),
+        session=current_user.id,
+        viewer=me,
+        member=member,
+        started_at=int(moment),
     )
     clock = services().clock
     path = url_for("certificate.clock", public_id=public_id, display_id=display.id)
@@ -68,7 +83,8 @@ def qr(address: str) -> Markup:
 
 @pages.get("/<public_id>/clock/<display_id>")
 def clock(public_id: str, display_id: str) -> ResponseReturnValue:
-    """Answer a tick that was refused in front: check everything again, then say the same sentence for every cause, without a trigger."""
+    """Answer a tick that was refused in front: check everything again, then say the same sentence
+    for every cause, without a trigger."""
     front, moment, path = services().clock, now(), request.path
     raw = cookie(request.environ, front.session_cookie)
     if front.live(public_id, display_id, raw, moment):

@@ -38,7 +38,11 @@ def explain(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None or code < 400:
         return error
     sentence = SENTENCES.get(code, SENTENCES[400 if code < 500 else 500])
-    headers = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
+    headers = [
+        (name, value)
+        for name, value in error.get_headers()
+        if name not in ("Content-Type", "Content-Length")
+    ]
     return render_template("error.html", code=code, sentence=sentence, home=True), code, headers
 
 
@@ -49,7 +53,8 @@ def start_again(_error: Stale) -> ResponseReturnValue:
 
 
 def no_such_text(_error: DataError) -> ResponseReturnValue:
-    """Answer 404: PostgreSQL was asked for an id with a NUL in it, which it cannot hold, so nobody has that id."""
+    """Answer 404: PostgreSQL was asked for an id with a NUL in it, which it cannot hold, so nobody
+    has that id."""
     return explain(NotFound())
 
 

@@ -26,7 +26,8 @@ SENT = _(
 
 @dataclass
 class Form:
-    """What was typed (never a password), what is wrong with each field, and a sentence about the whole."""
+    """What was typed (never a password), what is wrong with each field, and a sentence about the
+    whole."""
 
     values: dict[str, str]
     errors: dict[str, str] = field(default_factory=dict)
@@ -34,7 +35,8 @@ class Form:
 
 
 def new_form(*names: str) -> Form:
-    """Return what was typed into these fields, without NULs: nobody types them, and PostgreSQL stores none."""
+    """Return what was typed into these fields, without NULs: nobody types them, and PostgreSQL
+    stores none."""
     return Form({name: request.form.get(name, "").replace("\0", "") for name in names})
 
 
@@ -43,7 +45,9 @@ def form_page(template: str, form: Form, status: int = 422, **context: Any) -> R
     return render_template(template, form=form, **context), status
 
 
-def refused(template: str, form: Form, until: float, why: str = TRIED, **context: Any) -> ResponseReturnValue:
+def refused(
+    template: str, form: Form, until: float, why: str = TRIED, **context: Any
+) -> ResponseReturnValue:
     """Return the same form with 429, a sentence that names the time, and Retry-After in seconds."""
     form.message = why % {"time": time_of_day(until + 59), "insurer": own_insurer()["name"]}
     return later(form_page(template, form, 429, **context), until)
@@ -73,12 +77,18 @@ def check_origin() -> None:
 def is_own_path(target: str) -> bool:
     """Return whether `next` leads to a page of ours."""
     parts = urlsplit(target)
-    plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable() and "\\" not in target
+    plain = (
+        target.startswith("/")
+        and not target.startswith(("//", "/\\"))
+        and target.isprintable()
+        and "\\" not in target
+    )
     return plain and not parts.scheme and not parts.netloc
 
 
 def address() -> str:
-    """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home has, counts as one."""
+    """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home
+    has, counts as one."""
     client = request.remote_addr or ""
     try:
         found = ipaddress.ip_address(client.partition("%")[0])
@@ -92,7 +102,13 @@ def address() -> str:
 def device() -> str:
     """Return what a member is told of a browser, in Japanese; it is translated where it is shown."""
     agent = request.headers.get("User-Agent", "")
-    kinds = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "パソコン"), ("Mac", "パソコン"))
+    kinds = (
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "パソコン"),
+        ("Mac", "パソコン"),
+    )
     return next((name for mark, name in kinds if mark in agent), "その他の端末")
 
 
@@ -102,7 +118,11 @@ def cookie_name(name: str) -> str:
 
 def cookie_options() -> dict[str, Any]:
     """Return the flags of every cookie of ours but the lease's, which is set in front of Flask."""
-    return {"secure": current_app.config["SESSION_COOKIE_SECURE"], "httponly": True, "samesite": "Lax"}
+    return {
+        "secure": current_app.config["SESSION_COOKIE_SECURE"],
+        "httponly": True,
+        "samesite": "Lax",
+    }
 
 
 def own_insurer() -> dict[str, str]:
@@ -116,6 +136,10 @@ def own_mail_domain() -> str:
 
 
 def common_words() -> list[str]:
-    """Return the words that everybody here knows and no password may be made of: the insurers' names and the site's own."""
+    """Return the words that everybody here knows and no password may be made of: the insurers'
+    names and the site's own."""
     hosts = f"{urlsplit(current_app.config['BASE_URL']).hostname or ''}.{own_mail_domain()}"
-    return [*(insurer["name"] for insurer in current_app.config["INSURERS"].values()), *hosts.split(".")]
+    return [
+        *(insurer["name"] for insurer in current_app.config["INSURERS"].values()),
+        *hosts.split("."),
+    ]

@@ -1,10 +1,20 @@
-"""Home: one's own certificate or the sentence that says why there is none, the household, and the pages that help."""
+"""Home: one's own certificate or the sentence that says why there is none, the household, and the
+pages that help."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -22,7 +32,11 @@ pages = Blueprint("home", __name__)
 @pages.get("/")
 def home() -> ResponseReturnValue:
     """Show at one glance whose certificate it is, its state, and the one thing to do."""
-    me, day, guardian_age = current_user.account.member, today(now()), current_app.config["GUARDIAN_AGE"]
+    me, day, guardian_age = (
+        current_user.account.member,
+        today(now()),
+        current_app.config["GUARDIAN_AGE"],
+    )
     people = [_person(me, other) for other in me.family_on(day, guardian_age)]
     return render_template(
         "home/home.html",
@@ -50,14 +64,21 @@ def _person(me: Member, other: Member) -> dict[str, Any]:
 
 @pages.post("/household/<public_id>/allow")
 def allow(public_id: str) -> ResponseReturnValue:
-    """Let an adult dependent show the children's certificates too, or no longer, as the subscriber wishes."""
-    me, day, guardian_age = current_user.account.member, today(now()), current_app.config["GUARDIAN_AGE"]
+    """Let an adult dependent show the children's certificates too, or no longer, as the subscriber
+    wishes."""
+    me, day, guardian_age = (
+        current_user.account.member,
+        today(now()),
+        current_app.config["GUARDIAN_AGE"],
+    )
     adults = [m for m in me.family_on(day, guardian_age) if not m.is_child_on(day, guardian_age)]
     other = next((m for m in adults if m.public_id == public_id), None)
     if other is None:
         abort(404)
     allowed = request.form.get("allow") == "yes"
-    Member.update(shows_children=allowed, allowed_by=me.id if allowed else None).where(Member.id == other.id).execute()
+    Member.update(shows_children=allowed, allowed_by=me.id if allowed else None).where(
+        Member.id == other.id
+    ).execute()
     Audit.note(now(), "guardian.allowed" if allowed else "guardian.refused", me.id, other.id)
     return redirect(url_for("home.home"), 303)
 
@@ -69,7 +90,8 @@ def help() -> ResponseReturnValue:
 
 @pages.get("/staff")
 def staff() -> ResponseReturnValue:
-    """Show the desk how to tell a live certificate from a picture, by a sample that moves for ten minutes. It prints as one sheet."""
+    """Show the desk how to tell a live certificate from a picture, by a sample that moves for ten
+    minutes. It prints as one sheet."""
     moment, address = int(now()), url_for("home.staff", _external=True)
     return render_template(
         "home/staff.html",

@@ -28,8 +28,12 @@ def forgot() -> ResponseReturnValue:
     if email is None or not login_id:
         form.message = gettext("ログインIDと、登録したメールアドレスの両方を入力してください。")
         return form_page("password/forgot.html", form)
-    pair = f"{login_id}\n{accounts.email_key(email)}"  # a wrong address uses up no mail of the right one
-    tries = limits.Try(limits.RESET_MAIL, pair), limits.Try(limits.RESET_MAIL_OF_ADDRESS, address(), about=pair)
+    # a wrong address uses up no mail of the right one
+    pair = f"{login_id}\n{accounts.email_key(email)}"
+    tries = (
+        limits.Try(limits.RESET_MAIL, pair),
+        limits.Try(limits.RESET_MAIL_OF_ADDRESS, address(), about=pair),
+    )
     try:
         limits.take(keys, now(), *tries)
     except limits.TooMany as refusal:
@@ -41,7 +45,8 @@ def forgot() -> ResponseReturnValue:
 
 @pages.route("/reset/<token>", methods=["GET", "POST"])
 def reset(token: str) -> ResponseReturnValue:
-    """Show the form that a reset link opens, and take it. Mail scanners open links, so nothing changes before the form is sent."""
+    """Show the form that a reset link opens, and take it. Mail scanners open links, so nothing
+    changes before the form is sent."""
     keys = services().keys
     account = accounts.read_reset_token(token, keys)
     if account is None:

@@ -5,7 +5,8 @@ import time
 
 
 def sleep(seconds: float) -> None:
-    """Sleep by a lock's timeout: libfaketime breaks time.sleep if it leaves the monotonic clock as it is."""
+    """Sleep by a lock's timeout: libfaketime breaks time.sleep if it leaves the monotonic clock as
+    it is."""
     threading.Event().wait(seconds)
 
 

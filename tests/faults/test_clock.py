@@ -1,4 +1,5 @@
-"""The server's own clock is set back or ahead under a live page: it is never wrongly live, and comes back by itself."""
+"""The server's own clock is set back or ahead under a live page: it is never wrongly live, and
+comes back by itself."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def test_a_clock_that_steps_shows_nothing_wrongly_live(enroll, time, step):
     assert phone.get(clock).ticks
     time.pass_(step)
     Member.update(delivery="paper").where(Member.name == NAO).execute()
-    time.pass_(15 + 10 * (-20 < step < 0))  # what an end may take; a lease is dated, so that a small step back adds to it
+    # what an end may take; a lease is dated, so that a small step back adds to it
+    time.pass_(15 + 10 * (-20 < step < 0))
     page = phone.get(clock)
     assert page.status < 500
     assert not page.ticks

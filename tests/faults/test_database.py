@@ -1,4 +1,5 @@
-"""The database goes away, is cut off, or is full: what was answered is there afterwards, and nobody restarts the server."""
+"""The database goes away, is cut off, or is full: what was answered is there afterwards, and nobody
+restarts the server."""
 
 from __future__ import annotations
 
@@ -60,8 +61,10 @@ def test_postgresql_stopped_and_started_again_under_forty_live_phones(tmp_path):
 
 
 def test_postgresql_that_hangs_holds_few_clocks_and_breaks_nothing(tmp_path, postbox):
-    """Frozen for four seconds it takes connections and is silent. Forty phones with a lease go on, but for those in whose turn
-    it froze; ticks without a lease, and 40 pages at once, are answered by 503 or late, and mail goes out afterwards."""
+    """Frozen for four seconds it takes connections and is silent. Forty phones with a lease go on,
+    but for those in whose turn it froze; ticks without a lease, and 40 pages at once, are answered
+    by 503 or late, and mail goes out afterwards.
+    """
     with Cluster(options="") as cluster:
         settings = environment(tmp_path) | {"KAKUNIN_DATABASE_URL": cluster.url(), "WORKERS": "1"}
         settings |= {"KAKUNIN_MAIL_URL": f"smtp://127.0.0.1:{postbox.port}"}
@@ -88,16 +91,22 @@ def test_postgresql_that_hangs_holds_few_clocks_and_breaks_nothing(tmp_path, pos
             outcome = hold(port, live, 11)
             fault.join()
             print(f"{outcome.missed} of {40 * 11} ticks lost while PostgreSQL hung for 4 s")
-            assert outcome.missed <= database.TICKS * 5, "each turn is held by one tick, which misses 4 or 5 of its phone's"
+            assert outcome.missed <= database.TICKS * 5, (
+                "each turn is held by one tick, which misses 4 or 5 of its phone's"
+            )
             assert set(found) <= {200, 503}
             assert set(refused) <= {200, 503}
             assert refused.count(503) >= len(late) - database.TICKS
             until(lambda: status(port, "/healthz")[0] == status(port, "/login")[0] == 200)
             assert hold(port, phones, 2).missed == 0
             database.connect(settings["KAKUNIN_DATABASE_URL"])
-            models.Account.update(email="p@example.jp", email_key="p@example.jp").where(models.Account.member == 1).execute()
+            models.Account.update(email="p@example.jp", email_key="p@example.jp").where(
+                models.Account.member == 1
+            ).execute()
             for _ in range(40):
-                Mail.queue("password_changed", models.Account.get_by_id(1), "p@example.jp", time.time())
+                Mail.queue(
+                    "password_changed", models.Account.get_by_id(1), "p@example.jp", time.time()
+                )
             until(lambda: len(postbox.mails) == 40)
             assert models.Counter.mail_threads(time.time()) == WORKERS
             assert process.poll() is None
@@ -114,9 +123,12 @@ def tick_status(port: int, phone: CrowdPhone) -> int:
     return answer.status
 
 
-def test_a_burst_takes_no_more_connections_than_are_its_own_and_then_gets_a_sentence(tmp_path, monkeypatch):
-    """Sixty threads at once, as on one process of two machines: they wait for each other. While all are taken, a page says so
-    and a live clock goes on."""
+def test_a_burst_takes_no_more_connections_than_are_its_own_and_then_gets_a_sentence(
+    tmp_path, monkeypatch
+):
+    """Sixty threads at once, as on one process of two machines: they wait for each other. While all
+    are taken, a page says so and a live clock goes on.
+    """
     with Cluster() as cluster:
         settings_for(monkeypatch, cluster.url())
         logins = import_sample(tmp_path)
@@ -147,7 +159,9 @@ def test_a_burst_takes_no_more_connections_than_are_its_own_and_then_gets_a_sent
             assert "1分ほど待って、もう一度お試しください" in page.text
             clock = app.extensions["kakunin"].clock
             monkeypatch.setattr(clock, "read_session", lambda raw: {"_user_id": raw})
-            assert clock.live("nobody", "nothing", "session", time.time(), patience=0) is False, "the clocks have their own"
+            assert clock.live("nobody", "nothing", "session", time.time(), patience=0) is False, (
+                "the clocks have their own"
+            )
             leave.set()
         assert app.test_client().get("/login").status_code == 200
         assert logins
@@ -177,7 +191,8 @@ def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
         with ThreadPoolExecutor(30) as crowd:
             try:
                 answers = []
-                for number in range(database.PAGES + 4):  # one by one, since few forms may come at the same moment
+                # one by one, since few forms may come at the same moment
+                for number in range(database.PAGES + 4):
                     answers.append(crowd.submit(login, app, f"A23456{number:04}"))
                     assert waiting.acquire(timeout=5)
                 assert app.test_client().get("/healthz").status_code == 200
@@ -190,7 +205,11 @@ def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
 def login(app: Flask, login_id: str) -> int:
     """The status of a login with an ID that nobody has."""
     form = {"username": login_id, "password": "wrong wrong wrong"}
-    return app.test_client().post("/login", data=form, headers={"Sec-Fetch-Site": "same-origin"}).status_code
+    return (
+        app.test_client()
+        .post("/login", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+        .status_code
+    )
 
 
 def test_a_statement_ends_after_a_while_in_the_server_and_never_in_a_command(monkeypatch):
@@ -227,9 +246,13 @@ def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_
             for number, name in enumerate(name for name in BORN if name in logins):
                 phone = Phone(app)
                 phone.get("/login")
-                with contextlib.suppress(AssertionError, KeyError, IndexError, StopIteration, AttributeError):
+                with contextlib.suppress(
+                    AssertionError, KeyError, IndexError, StopIteration, AttributeError
+                ):
                     phone.send(username=logins[name][0], password=logins[name][1])
-                    phone.send(bday=BORN[name], new_password=PASSWORD, email=f"p{number}@example.jp")
+                    phone.send(
+                        bday=BORN[name], new_password=PASSWORD, email=f"p{number}@example.jp"
+                    )
                     phone.send(code=mails.code)
                     if phone.page.url == "/":
                         answered.append(name)
@@ -252,7 +275,9 @@ def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_
         assert len(answered) < len([name for name in BORN if name in logins]), (
             "all were done before: this test shows nothing"
         )
-        print(f"{len(answered)} registrations answered as done, {len(set(answered) - kept)} of them lost")
+        print(
+            f"{len(answered)} registrations answered as done, {len(set(answered) - kept)} of them lost"
+        )
         assert set(answered) <= kept
         models.database.close_all()
 

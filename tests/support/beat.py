@@ -1,5 +1,7 @@
-"""The clock as it is seen: a script for a page of any engine notes each time that appears, and whether the veil was over it;
-and a line that makes the phone's way to the server as long as one likes."""
+"""The clock as it is seen: a script for a page of any engine notes each time that appears, and
+whether the veil was over it; and a line that makes the phone's way to the server as long as one
+likes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ setInterval(() => {
   if (document.elementFromPoint(innerWidth / 2, innerHeight / 2).closest(".veil")) veils += 1;
 }, 20);
 """
-"""To be run in a page that shows a live certificate. `seen` holds HH:MM:SS, each once; `veils` counts looks, 50 a second."""
+"""To be run in a page that shows a live certificate. `seen` holds HH:MM:SS, each once; `veils`
+counts looks, 50 a second."""
 
 COVERED = "!!document.elementFromPoint(innerWidth / 2, innerHeight / 2).closest('.veil')"
 """Whether the veil is what a finger in the middle of the screen would touch."""
@@ -34,7 +37,8 @@ def steps(seen: list[str]) -> list[int]:
 
 @contextlib.contextmanager
 def line(port: int, least: float, most: float) -> Iterator[int]:
-    """Lay a line to `port` on this machine, on which a request and its answer take between `least` and `most` milliseconds.
+    """Lay a line to `port` on this machine, on which a request and its answer take between `least`
+    and `most` milliseconds.
 
     Yield the port at which it begins.
     """

@@ -1,4 +1,5 @@
-"""A browser of one person at an address of its own: it keeps cookies and one connection, and knows how long each answer took."""
+"""A browser of one person at an address of its own: it keeps cookies and one connection, and knows
+how long each answer took."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ class Browser:
         self.address, self.cookies, self.took = address, dict[str, str](), 0.0
 
     def ask(self, path: str, **fields: str) -> tuple[int, str]:
-        """Open the page, or send a form if there are fields (an underscore stands for a hyphen). Return status and text;
-        status 0 if there was no answer."""
+        """Open the page, or send a form if there are fields (an underscore stands for a hyphen).
+        Return status and text; status 0 if there was no answer.
+        """
         headers = {
             "X-Forwarded-For": self.address,
             "Sec-Fetch-Site": "same-origin",
@@ -23,9 +25,12 @@ class Browser:
         body = None
         if fields:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            body = urllib.parse.urlencode({name.replace("_", "-"): value for name, value in fields.items()})
+            body = urllib.parse.urlencode(
+                {name.replace("_", "-"): value for name, value in fields.items()}
+            )
         began = time.perf_counter()
-        for _ in range(2):  # the server may have closed a connection that was idle: as browsers do, make another
+        # the server may have closed a connection that was idle: as browsers do, make another
+        for _ in range(2):
             try:
                 self.link.request("POST" if fields else "GET", path, body, headers)
                 answer = self.link.getresponse()

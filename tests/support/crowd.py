@@ -1,7 +1,8 @@
-"""A crowd of phones, each polling its clock once a second over a connection of its own, held by one thread.
+"""A crowd of phones, each polling its clock once a second over a connection of its own, held by one
+thread.
 
-Like htmx with `hx-sync="this:drop"`, a phone does not ask again while it waits; a second in which it could not ask, or got
-no live answer, is a missed tick. Leases are taken up as a browser would.
+Like htmx with `hx-sync="this:drop"`, a phone does not ask again while it waits; a second in which
+it could not ask, or got no live answer, is a missed tick. Leases are taken up as a browser would.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Phone:
 
 @dataclass
 class Outcome:
-    """What the crowd saw. Latencies in seconds, from the moment a poll was due, so that a late generator counts too."""
+    """What the crowd saw. Latencies in seconds, from the moment a poll was due, so that a late
+    generator counts too."""
 
     phones: int
     seconds: float
@@ -55,13 +57,18 @@ class Outcome:
     def percentile(self, share: float) -> float:
         """Milliseconds."""
         ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("inf")
+        return (
+            ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+            if ordered
+            else float("inf")
+        )
 
 
 def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outcome:
     """Hold `phones` live for so many seconds, their polls spread over each.
 
-    The latencies of the first `settle` seconds, in which all take their first lease, are left out; what they miss is not.
+    The latencies of the first `settle` seconds, in which all take their first lease, are left out;
+    what they miss is not.
     """
     poller = select.epoll()
     by_number = {}
@@ -108,11 +115,13 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
                 continue
             except OSError:
                 came = b""
-            if not came:  # broken: as a browser does, the phone makes another connection and asks again
+            # broken: as a browser does, the phone makes another connection and asks again
+            if not came:
                 del by_number[number]
                 phone.link.close()
                 phone.answer = b""
-                with contextlib.suppress(OSError):  # nobody is there: this phone's ticks are missed from now on
+                # nobody is there: this phone's ticks are missed from now on
+                with contextlib.suppress(OSError):
                     connect(phone)
                     if phone.asked:
                         phone.link.send(phone.request)

@@ -38,9 +38,18 @@ def open_displays(env: dict[str, str], count: int) -> list[Phone]:
     }
     with database.atomic():
         for n in range(1, count + 1):
-            models.Member.insert(id=n, public_id=f"cert{n}", household=f"h{n}", number=str(n), **person).execute()
+            models.Member.insert(
+                id=n, public_id=f"cert{n}", household=f"h{n}", number=str(n), **person
+            ).execute()
             models.Account.insert(member=n, login_id=f"id{n}").execute()
-            models.Session.insert(id=f"session{n}", account=n, created_at=now, seen_at=now).execute()
-            models.Display.insert(id=f"show{n}", session=f"session{n}", viewer=n, member=n, started_at=now).execute()
+            models.Session.insert(
+                id=f"session{n}", account=n, created_at=now, seen_at=now
+            ).execute()
+            models.Display.insert(
+                id=f"show{n}", session=f"session{n}", viewer=n, member=n, started_at=now
+            ).execute()
     database.close_all()
-    return [Phone(f"/certificates/cert{n}/clock/show{n}", sign({"_user_id": f"session{n}"})) for n in range(1, count + 1)]
+    return [
+        Phone(f"/certificates/cert{n}/clock/show{n}", sign({"_user_id": f"session{n}"}))
+        for n in range(1, count + 1)
+    ]

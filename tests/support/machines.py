@@ -1,4 +1,5 @@
-"""What fault tests start, stop and kill: machines that serve, and the proxy of deploy/nginx.conf before them."""
+"""What fault tests start, stop and kill: machines that serve, and the proxy of deploy/nginx.conf
+before them."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ class Machine:
 
     def __init__(self, settings: dict[str, str]) -> None:
         self.port = free_port()
-        self.env = os.environ | settings | {"HOST": "127.0.0.1", "PORT": str(self.port), "WORKERS": "1"}
+        self.env = (
+            os.environ | settings | {"HOST": "127.0.0.1", "PORT": str(self.port), "WORKERS": "1"}
+        )
         self.start()
 
     def start(self) -> None:
@@ -101,7 +104,9 @@ class Nginx:
         self.command = [program, "-c", str(self.conf), "-e", str(folder / "error.log")]
         tested = subprocess.run([*self.command, "-t"], capture_output=True, text=True, check=False)
         assert tested.returncode == 0, tested.stderr
-        self.process = subprocess.Popen([*self.command, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [*self.command, "-g", "daemon off;"], stderr=subprocess.DEVNULL
+        )
 
     def end(self) -> None:
         self.process.terminate()

@@ -1,4 +1,5 @@
-"""`python -m tests.support.ready` finds or installs the programs that the tests need, or says in a sentence what is missing."""
+"""`python -m tests.support.ready` finds or installs the programs that the tests need, or says in a
+sentence what is missing."""
 
 from __future__ import annotations
 
@@ -42,14 +43,25 @@ class Program(NamedTuple):
 
 NEEDED = (
     Program(
-        "Chromium", browser, ("chromium", "fonts-noto-cjk"), (sys.executable, "-m", "playwright", "install", "chromium")
+        "Chromium",
+        browser,
+        ("chromium", "fonts-noto-cjk"),
+        (sys.executable, "-m", "playwright", "install", "chromium"),
     ),
     Program("PostgreSQL", postgres.programs, ("postgresql",)),
     Program("nginx", proxy, ("nginx-light",)),
     Program("systemd", lambda: shutil.which("systemd-analyze"), ("systemd",)),
-    Program("faketime", lambda: shutil.which("faketime"), ("faketime",), wanted="no test runs on other days"),
     Program(
-        "WebKit", webkit.browser, ("webkit2gtk-driver", "xvfb", "xauth"), wanted="the tests in it are left out and counted"
+        "faketime",
+        lambda: shutil.which("faketime"),
+        ("faketime",),
+        wanted="no test runs on other days",
+    ),
+    Program(
+        "WebKit",
+        webkit.browser,
+        ("webkit2gtk-driver", "xvfb", "xauth"),
+        wanted="the tests in it are left out and counted",
     ),
 )
 
@@ -60,19 +72,31 @@ def main() -> None:
         return
     if shutil.which("apt-get") and os.geteuid() == 0:
         packages = [package for program in missing for package in program.debian]
-        steps = [["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]]
+        steps = [
+            ["apt-get", "update", "-qq"],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        ]
     else:
         steps = [list(program.otherwise) for program in missing if program.otherwise]
     for step in steps:
-        sys.stdout.write(f"The tests need {' and '.join(program.name for program in missing)}: {' '.join(step)}\n")
+        sys.stdout.write(
+            f"The tests need {' and '.join(program.name for program in missing)}: {' '.join(step)}\n"
+        )
         sys.stdout.flush()
-        subprocess.run(step, stdout=subprocess.DEVNULL, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        subprocess.run(
+            step,
+            stdout=subprocess.DEVNULL,
+            check=False,
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+        )
     for program in missing:
         if program.found():
             continue
         names = ", ".join(program.debian)
         if program.wanted:
-            sys.stdout.write(f"{program.name} is not here (Debian's packages: {names}): {program.wanted}.\n")
+            sys.stdout.write(
+                f"{program.name} is not here (Debian's packages: {names}): {program.wanted}.\n"
+            )
         else:
             sys.exit(
                 f"The tests need {program.name}, which could not be installed. Install it (Debian's packages: {names}), "

@@ -1,4 +1,5 @@
-"""The sample roster in tests/rosters: imported at the moment NOW by the tests' own clock, or moved to today for real servers."""
+"""The sample roster in tests/rosters: imported at the moment NOW by the tests' own clock, or moved
+to today for real servers."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ROSTERS = ROOT / "tests" / "rosters"
 FLASK = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
 NOW = dt.datetime(2026, 11, 23, 14, 5, 33, tzinfo=dates.JST).timestamp()
-"""The moment that tests without a server stand in: a Monday, in seconds since 1970. The sample roster is of that day."""
+"""The moment that tests without a server stand in: a Monday, in seconds since 1970. The sample
+roster is of that day."""
 
 
 def import_at_now(folder: Path) -> dict[str, tuple[str, str]]:
-    """Import the sample roster in this process at the moment NOW, and return its logins. Its letters go into the folder."""
+    """Import the sample roster in this process at the moment NOW, and return its logins. Its
+    letters go into the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("commands.rosters.moment", lambda: NOW)
         run = make_app().test_cli_runner().invoke
@@ -36,7 +39,8 @@ def import_at_now(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def import_sample(folder: Path) -> dict[str, tuple[str, str]]:
-    """Import the sample roster as of today by the real commands, and return its logins. Its letters go into the folder."""
+    """Import the sample roster as of today by the real commands, and return its logins. Its letters
+    go into the folder."""
     for arguments in _commands(_moved_to(dates.today(time.time()), folder), folder):
         subprocess.run([*FLASK, *arguments], cwd=ROOT, check=True, capture_output=True)
     return logins_in(folder)
@@ -45,7 +49,9 @@ def import_sample(folder: Path) -> dict[str, tuple[str, str]]:
 def logins_in(folder: Path) -> dict[str, tuple[str, str]]:
     """Return name: (login id, temporary password), as the clerk's file has them."""
     with (folder / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
-        return {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)}
+        return {
+            row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)
+        }
 
 
 def _commands(roster: Path, folder: Path) -> list[list[str]]:
@@ -54,10 +60,11 @@ def _commands(roster: Path, folder: Path) -> list[list[str]]:
 
 
 def _moved_to(day: dt.date, folder: Path) -> Path:
-    """Write the sample roster into the folder with its dates moved from the day of NOW to `day`, and return its path.
+    """Write the sample roster into the folder with its dates moved from the day of NOW to `day`,
+    and return its path.
 
-    A server that runs by the real clock shows the same states on every day then. Dates before 2000 stay: they are birth
-    dates of adults, which tests type.
+    A server that runs by the real clock shows the same states on every day then. Dates before 2000
+    stay: they are birth dates of adults, which tests type.
     """
     passed = day - dates.today(NOW)
 
@@ -66,5 +73,7 @@ def _moved_to(day: dt.date, folder: Path) -> Path:
         return (date + passed if date.year >= 2000 else date).isoformat()
 
     path = folder / "roster.csv"
-    path.write_text(re.sub(r"\d{4}-\d\d-\d\d", moved, (ROSTERS / "roster-utf8.csv").read_text("utf-8")), "utf-8")
+    path.write_text(
+        re.sub(r"\d{4}-\d\d-\d\d", moved, (ROSTERS / "roster-utf8.csv").read_text("utf-8")), "utf-8"
+    )
     return path

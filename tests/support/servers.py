@@ -1,4 +1,5 @@
-"""What the live figures compare: this program, a bare callable, and the plain way, each under the same granian."""
+"""What the live figures compare: this program, a bare callable, and the plain way, each under the
+same granian."""
 
 from __future__ import annotations
 
@@ -24,18 +25,23 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def hello() -> Wsgi:
-    """The least that a WSGI server can be asked: a callable that answers with as many bytes as a tick."""
+    """The least that a WSGI server can be asked: a callable that answers with as many bytes as a
+    tick."""
     body = b"x" * 620
 
     def app(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))])
+        start_response(
+            "200 OK",
+            [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))],
+        )
         return [body]
 
     return app
 
 
 def plain() -> Flask:
-    """The tick as one would write it without a lease: a Flask view, login_required, a look-up, a template."""
+    """The tick as one would write it without a lease: a Flask view, login_required, a look-up, a
+    template."""
     import datetime as dt
 
     from flask import render_template_string
@@ -51,7 +57,12 @@ def plain() -> Flask:
     @login.user_loader  # type: ignore[untyped-decorator]
     def load(session_id: str) -> Any:
         query = models.Session.select(models.Session, models.Account, models.Member)
-        return query.join(models.Account).join(models.Member).where(models.Session.id == session_id).first()
+        return (
+            query.join(models.Account)
+            .join(models.Member)
+            .where(models.Session.id == session_id)
+            .first()
+        )
 
     @app.get("/certificates/<public_id>/clock/<display_id>")
     @login_required  # type: ignore[untyped-decorator]

@@ -1,4 +1,5 @@
-"""One window of WebKit, the engine of every iPhone: Debian's own build, driven by plain WebDriver without a library."""
+"""One window of WebKit, the engine of every iPhone: Debian's own build, driven by plain WebDriver
+without a library."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
 def browser() -> str | None:
-    """Return the path of WebKitGTK's small browser, if it and what drives it are here: Debian's webkit2gtk-driver, xvfb and xauth."""
+    """Return the path of WebKitGTK's small browser, if it and what drives it are here: Debian's
+    webkit2gtk-driver, xvfb and xauth."""
     found = next(Path("/usr/lib").glob("*/webkit2gtk-4.1/MiniBrowser"), None)
     tools = ("WebKitWebDriver", "xvfb-run", "xauth")
     return str(found) if found and all(shutil.which(tool) for tool in tools) else None
@@ -32,7 +34,8 @@ class Refused(Exception):
 
 
 class WebKit:
-    """A window as wide as a phone; a wider one would get the notice for computers. Use it in a `with` statement."""
+    """A window as wide as a phone; a wider one would get the notice for computers. Use it in a
+    `with` statement."""
 
     def __init__(self, width: int = 450, height: int = 844) -> None:
         self.port = free_port()
@@ -71,11 +74,14 @@ class WebKit:
         self.driver.wait(10)
 
     def call(self, path: str, method: str = "POST", **data: Any) -> Any:
-        """Send one command of WebDriver and return its value. Raise Refused with the browser's words."""
+        """Send one command of WebDriver and return its value. Raise Refused with the browser's
+        words."""
         address = f"http://127.0.0.1:{self.port}/session{self.session}{path}"
         body = json.dumps(data).encode() if method == "POST" else None
         try:
-            with urllib.request.urlopen(urllib.request.Request(address, body, method=method), timeout=60) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(address, body, method=method), timeout=60
+            ) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise Refused(error.read().decode()) from error
@@ -95,7 +101,9 @@ class WebKit:
     def send(self, **fields: str) -> None:
         """Fill the inputs of these names (an underscore stands for a hyphen) and send their form."""
         for name, value in fields.items():
-            self.js(f"document.querySelector('[name={name.replace('_', '-')}]').value = {json.dumps(value)}")
+            self.js(
+                f"document.querySelector('[name={name.replace('_', '-')}]').value = {json.dumps(value)}"
+            )
         self.click("form button.main")
 
     def hide(self) -> None:
