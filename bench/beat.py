@@ -16,7 +16,7 @@ from tests.support.beat import WATCH, line, steps
 from tests.support.displays import open_displays
 from tests.support.servers import environment, serving
 
-LATENCIES = (0, 80, 150, 300, 600, 900)  # milliseconds, there and back
+LATENCIES = (0, 80, 150, 300, 600, 800)  # milliseconds, there and back
 SECONDS = int(os.environ.get("BEAT_SECONDS", "60"))
 SETTLE = 4  # seconds for the page, its first tick and the move into the middle of a second
 

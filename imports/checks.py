@@ -107,12 +107,13 @@ def _check_stored_households(plan: Plan, findings: Findings) -> None:
         text = f"記号・番号が変わりましたが、前の記号・番号に家族が{left}人残ります。家族の行も同じファイルに入れてください"
         findings.warning(line, title("number"), number, text)
     for line, found in plan.rows(
-        "SELECT s.line, (SELECT count(*) FROM member d LEFT JOIN hit t ON t.id = d.id LEFT JOIN staged f ON f.line = t.line"
+        "WITH new AS MATERIALIZED (SELECT s.* FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id"
+        f" WHERE s.relation = 1 AND {MOVED} AND (m.household IS NOT s.household OR m.relation <> 1))"
+        " SELECT s.line, (SELECT count(*) FROM member d LEFT JOIN hit t ON t.id = d.id LEFT JOIN staged f ON f.line = t.line"
         " WHERE d.household = s.household AND d.relation = 2 AND d.id NOT IN (SELECT id FROM ending)"
         f" AND coalesce(f.household, d.household) = d.household AND max(s.qualified_on, {today}) <"
         " CASE WHEN t.id THEN coalesce(f.lost_on, '9999') ELSE coalesce(d.lost_on, '9999') END) AS found"
-        " FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id WHERE s.relation = 1"
-        " AND (m.household IS NOT s.household OR m.relation <> 1) AND found > 0 ORDER BY 1"
+        " FROM new s WHERE found > 0 ORDER BY 1"
     ):
         text = f"新しい本人ですが、同じ記号・番号に、前からいる家族が{found}人います。この人の家族か確かめ、違うときは家族の資格喪失も入れてください"
         findings.warning(line, title("relation"), "本人", text)

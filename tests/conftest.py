@@ -49,9 +49,8 @@ def pytest_configure(config):
 
 
 def left_out(item, database: str) -> str:
-    """Return why a test does not run on this database; an empty text if it does. On PostgreSQL runs
-    what stores, and no more: make test has run everything on SQLite before.
-    """
+    """Return why a test does not run on this database, or "". PostgreSQL gets what stores: SQLite
+    has had everything before."""
     if "webkit" in item.fixturenames and not webkit_browser():
         return "need WebKit, which is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
     if database == "sqlite":

@@ -350,6 +350,20 @@ def test_paper_becomes_web_and_loss_and_return_keep_the_login(clerk):
     assert (stored("lost_on"), Account.get().login_id) == ([(None,)], login)
 
 
+def test_a_first_import_leaves_every_index_as_it_was(clerk):
+    def indexes():
+        with models.database.connection_context():
+            return [
+                sorted((i.name, i.unique, i.sql) for i in models.database.get_indexes(table))
+                for table in ("member", "account")
+            ]
+
+    before = indexes()
+    assert len(before[0]) > 2
+    assert clerk.roster([HEAD, WIFE])["exit"] == 0
+    assert indexes() == before
+
+
 def log_in(name, email="s@example.jp"):
     account = Account.select().join(Member).where(Member.name == name).get()
     Account.update(email=email, email_key=email, password_hash="x", temporary_hash=None).where(
