@@ -8,8 +8,10 @@ import re
 import pytest
 
 from models import Counter
+from settings import SETTINGS
 from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.phone import Phone
+from tests.support.sample import ROOT
 
 PUBLIC = {
     "login.login",
@@ -343,3 +345,17 @@ def test_tries_are_counted_by_the_address_that_the_last_proxy_names(
         counters.append(Counter.select().count())
     assert counters[0] == 3  # of the ID, of the address, and of the two together
     assert counters[1] - counters[0] == (0 if one else 2)
+
+
+def test_each_test_that_security_md_names_is_there():
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    there = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
+    assert len(named) > 30
+    assert [name for name in sorted(named) if f"def {name}(" not in there] == []
+
+
+def test_the_readme_and_the_environment_file_name_each_setting():
+    for file in ("README.md", "deploy/kakunin.env"):
+        named = set(re.findall(r"\bKAKUNIN_([A-Z_]+)\b", (ROOT / file).read_text("utf-8")))
+        assert named >= set(SETTINGS), file
