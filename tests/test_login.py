@@ -351,6 +351,8 @@ def test_nothing_that_a_cookie_held_before_a_login_is_in_it_afterwards(enroll, l
     plant("before the password")
     phone.get("/login")
     phone.send(username=letters[NAO][0], password=PASSWORD)
+    with phone.client.session_transaction() as session:
+        assert "before the password" not in session
     plant("before the code")
     phone.send(code=mails.code)
     assert phone.page.url == "/"
