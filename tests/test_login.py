@@ -418,7 +418,9 @@ def test_a_phone_that_changes_its_network_stays_logged_in(enroll):
     phone = enroll(NAO)
     phone.client.environ_base["REMOTE_ADDR"] = "198.51.100.77"
     assert phone.get("/").url == "/"
-    assert not phone.page.response.headers.getlist("Set-Cookie")  # a lease is bound to the cookie that it came with
+    assert not phone.page.response.headers.getlist(
+        "Set-Cookie"
+    )  # a lease is bound to the cookie that it came with
 
 
 def test_logout_ends_the_session_on_the_server_too(enroll):
