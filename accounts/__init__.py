@@ -58,8 +58,8 @@ def find(login_id: str) -> Account | None:
 
 
 def finish_registration(challenge: Challenge, now: float) -> bool:
-    """Make the address and password of first use the account's, since its code came, and end every
-    other pending step.
+    """Make the address and password of first use the account's, since its code came, end every
+    other pending step, and send a mail that keeps the login ID for its owner.
 
     Return False if the address has become somebody else's meanwhile. Raise Stale if the letter's
     password is over.
@@ -68,6 +68,7 @@ def finish_registration(challenge: Challenge, now: float) -> bool:
         challenge,
         "account.registered",
         now,
+        tell=("registered", challenge.email or ""),
         temporary_hash=None,
         password_hash=challenge.password_hash,
         registered_at=int(now),
@@ -80,14 +81,15 @@ def finish_email(challenge: Challenge, now: float) -> bool:
     Return False if the address has become somebody else's meanwhile. Raise Stale if the password
     has changed.
     """
-    old = challenge.account.email
-    done = _settle(challenge, "account.email_changed", now)
-    if done and old:
-        Mail.queue("email_changed", challenge.account, old, now)
-    return done
+    tell = "email_changed", challenge.account.email or ""
+    return _settle(challenge, "account.email_changed", now, tell=tell)
 
 
-def _settle(challenge: Challenge, action: str, now: float, **changes: object) -> bool:
+def _settle(
+    challenge: Challenge, action: str, now: float, *, tell: tuple[str, str], **changes: object
+) -> bool:
+    """Store what the challenge has proven, and queue the mail that says so: its kind, and the
+    address that it goes to, if there is one. Return whether the address was still free."""
     email, account = challenge.email or "", challenge.account
     try:
         with transaction():
@@ -97,6 +99,8 @@ def _settle(challenge: Challenge, action: str, now: float, **changes: object) ->
             ).execute()
             sessions.void_codes(account, now)
             Audit.note(now, action, account.member_id)
+            if tell[1]:
+                Mail.queue(tell[0], account, tell[1], now)
     except IntegrityError:
         return False
     return True

@@ -30,6 +30,7 @@ from playhouse.pool import MaxConnectionsExceeded
 import accounts
 from accounts import housekeeping
 from accounts.codes import CODE_LIFE
+from accounts.keys import grouped
 from database import AWAY, connected
 from models import Account, Challenge, Mail, Member
 from settings import insurer_of
@@ -299,6 +300,8 @@ class Mailer:
             values["code"] = self.keys.code(challenge)
         if not _belongs(mail, account, challenge):
             return None
+        if mail.kind == "registered":
+            values["login_id"] = grouped(account.login_id)
         if mail.kind == "reset":
             values["link"] = (
                 f"{self.config['BASE_URL'].rstrip('/')}/password/reset/{accounts.reset_token(account, self.keys)}"

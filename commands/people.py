@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from commands.terminal import Day, Failed, keys, moment, store
 from database import exclusive_lock, transaction
 from imports.letters import CELL_END, Letters
 from models import Account, Audit, Display, Member, Session, Trust
+from roster.columns import fold
 from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")
@@ -69,6 +71,51 @@ def show(login_id: str) -> None:
             ("信頼している端末", trusts),
         ):
             click.echo(f"{title}: {value}")
+
+
+@members.command()
+@click.option("--number", required=True, help="番号, in either width.")
+@click.option("--symbol", help="記号; any, if not given.")
+@click.option("--birth", type=Day(), help="生年月日.")
+@click.option(
+    "--name",
+    prompt="氏名",
+    prompt_required=False,
+    help="Part of 氏名 or 氏名カナ. Without a NAME it is asked for, so that no ps shows it.",
+)
+def find(number: str, symbol: str | None, birth: dt.date | None, name: str | None) -> None:
+    """Name the login IDs of those who have this 記号 and 番号, for whoever lost their letter."""
+    part = _plain(name or "")
+    with store():
+        accounts_of = Account.select(Account, Member).join(Member)
+        household = "\t" + fold(number) if symbol is None else f"\t{fold(symbol)}\t{fold(number)}"
+        rows = accounts_of.where(Member.household.endswith(household))
+        found = [
+            account
+            for account in rows.order_by(Member.household, Member.branch, Member.id)
+            if account.member.household.endswith(household)  # LIKE ignores capitals
+            and birth in (None, account.member.birth_date)
+            and part in _plain(f"{account.member.name}\n{account.member.kana}")
+        ]
+        for account in found:
+            _print_found(account, dates.today(moment()))
+            Audit.note(moment(), "member.found", None, account.member_id)
+    if not found:
+        raise Failed("この条件に合うログインIDはありません。")
+
+
+def _plain(text: str) -> str:
+    """Return a name as it is searched for: width and spaces do not count."""
+    return re.sub(r"[^\S\n]", "", fold(text))
+
+
+def _print_found(account: Account, day: dt.date) -> None:
+    member: Member = account.member
+    click.echo(
+        f"{grouped(account.login_id)}: {member.name} {member.birth_date}"
+        f" 記号 {member.symbol or 'なし'} 番号 {member.number} 枝番 {member.branch or 'なし'}"
+        f" 資格確認書 {member.state_on(day)} 登録 {'済み' if account.password_hash else 'まだ'}"
+    )
 
 
 @members.command()

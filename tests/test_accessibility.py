@@ -215,7 +215,7 @@ def test_keys_alone_lead_from_login_to_the_certificate(phone, site, postbox):
     tab_to("[data-reveal]")
     phone.keyboard.press("Space")
     assert phone.locator("[name=password]").get_attribute("type") == "text"
-    count = len(postbox.mails)
+    count = len(postbox.codes)
     phone.keyboard.press("Enter")
     expect(phone.locator("[name=code]")).to_be_focused()
     phone.keyboard.type(postbox.code(count + 1))

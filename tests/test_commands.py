@@ -13,6 +13,7 @@ from playhouse.schema_diff import diff_models
 
 import models
 import settings
+from accounts.keys import grouped
 from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
 from tests.support.sample import ROSTERS
 from tests.test_imports import HEAD, ROOT, WIFE, everything, lock_held, log_in  # noqa: F401
@@ -291,3 +292,44 @@ RELEASED = {"0001_initial.py": "7c5788b7c490c4d93b972d42d30c574152ea76b902773398
 def test_a_released_migration_is_never_edited():
     for name, digest in RELEASED.items():
         assert hashlib.sha256((ROOT / "migrations" / name).read_bytes()).hexdigest() == digest, name
+
+
+FAMILY = [
+    HEAD | {"記号": "れい", "番号": "１０２４", "氏名": "佐倉 直人", "氏名カナ": "サクラ ナオト"},
+    WIFE | {"記号": "れい", "番号": "１０２４", "氏名": "佐倉 美咲", "氏名カナ": "サクラ ミサキ"},
+]
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        (("--number", "1024"), ["佐倉 直人", "佐倉 美咲"]),
+        (("--number", "１０２４", "--symbol", "れい"), ["佐倉 直人", "佐倉 美咲"]),
+        (("--number", "1024", "--birth", WIFE["生年月日"]), ["佐倉 美咲"]),
+        (("--number", "1024", "--name", "佐倉美"), ["佐倉 美咲"]),
+        (("--number", "1024", "--name", "ｻｸﾗ ﾅｵﾄ"), ["佐倉 直人"]),
+        (("--number", "024"), []),
+        (("--number", "%"), []),
+        (("--number", "1024", "--symbol", "い"), []),
+        (("--number", "1024", "--name", "佐倉 直人 サクラ"), []),
+    ],
+)
+def test_the_clerk_finds_who_lost_their_letter_and_the_trail_says_whom(clerk, args, names):
+    clerk.roster(FAMILY)
+    Audit.delete().execute()
+    done = clerk.run("members", "find", *args)
+    assert done.exit_code == (0 if names else 1)
+    assert [line.split(": ")[1][:5] for line in done.stdout.splitlines()] == names
+    for name in names:
+        assert grouped(login(name)) in done.stdout
+    noted = [(row.action, Member.get_by_id(row.member).name) for row in Audit.select()]
+    assert noted == [("member.found", name) for name in names]
+
+
+def test_nobody_finds_a_withheld_person(clerk):
+    clerk.roster(FAMILY)
+    clerk.run("members", "withhold", login("佐倉 美咲"))
+    assert "佐倉 美咲" not in clerk.run("members", "find", "--number", "1024").output
+    asked = ("members", "find", "--number", "1024", "--name", "佐倉 美咲")
+    nobody = ("members", "find", "--number", "1024", "--name", "佐倉 太郎")
+    assert clerk.run(*asked).output == clerk.run(*nobody).output

@@ -53,7 +53,7 @@ def live(webkit, site, postbox):
     login_id, temporary = letters[NAO]
     webkit.send(username=login_id, password=temporary)
     there(webkit, "[name=bday]")
-    count = len(postbox.mails)
+    count = len(postbox.codes)
     webkit.send(bday=BORN[NAO], new_password=PASSWORD, email="nao@example.jp")
     there(webkit, "[name=code]")
     webkit.send(code=postbox.code(count + 1))
@@ -62,7 +62,7 @@ def live(webkit, site, postbox):
     there(webkit, "[name=username]")
     webkit.send(username=login_id, password="wrong")
     there(webkit, ".problems")
-    count = len(postbox.mails)
+    count = len(postbox.codes)
     webkit.send(username=login_id, password=PASSWORD)
     there(webkit, "[name=code]")
     webkit.send(code=postbox.code(count + 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import models
@@ -55,3 +57,36 @@ def test_a_password_holds_no_control_character(newcomer, mails, character):
     )
     assert (page.url, page.status) == ("/welcome", 422)
     assert not mails
+
+
+def test_a_mail_keeps_the_id_of_whoever_is_registered_without_a_name_or_a_link(
+    newcomer, letters, mails
+):
+    newcomer.post("/welcome", DETAILS)
+    code, sent = mails.code, len(mails)
+    newcomer.post("/welcome/code", {"code": "12"})
+    assert len(mails) == sent
+    newcomer.post("/welcome/code", {"code": code})
+    (mail,) = mails[sent:]
+    text = mail.get_content()
+    assert mail["To"] == DETAILS["email"]
+    assert letters[NAO][0] in text
+    assert "WEB資格確認書" in text
+    for word in ("http", "佐倉", "直人", PASSWORD):
+        assert word not in text
+    assert not re.search(r"\d{6}", text)
+
+
+def test_no_mail_says_registered_if_the_address_was_taken_meanwhile(newcomer, enroll, mails):
+    newcomer.post("/welcome", DETAILS)
+    code = mails.code
+    enroll("佐倉 美咲", DETAILS["email"])
+    page = newcomer.post("/welcome/code", {"code": code})
+    assert page.status == 422
+    assert (
+        not models.Mail.select()
+        .where(models.Mail.kind == "registered")
+        .join(models.Account)
+        .join(models.Member)
+        .where(models.Member.name == NAO)
+    )

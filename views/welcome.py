@@ -118,6 +118,7 @@ def code() -> ResponseReturnValue:
         return wrong
     if not accounts.finish_registration(challenge, now()):
         return wrong_code(challenge, form)
+    services().mailer.wake()
     registered = accounts.find(challenge.account.login_id)
     assert registered is not None
     return begin(registered, trust_phone=form.values["trust"] == "yes")
