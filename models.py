@@ -85,7 +85,8 @@ class Member(Table):
     withheld = BooleanField(default=False)
     # an adult dependent whom the subscriber lets show the children's
     shows_children = BooleanField(default=False)
-    allowed_by = IntegerField(null=True)  # the id of the subscriber who lets them; see guards_on
+    # the id of the subscriber who lets them, or said that they do not; see guards_on
+    allowed_by = IntegerField(null=True)
 
     class Meta:
         indexes = ((("household", "branch"), False),)

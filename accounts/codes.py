@@ -7,6 +7,7 @@ so nothing of them is stored.
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from accounts.keys import Keys
 from accounts.limits import TooMany
@@ -66,6 +67,24 @@ def send_code(
     return challenge
 
 
+def _open_at(challenge: Challenge, moment: int) -> Any:
+    """Return the clause that finds the challenge if a code may be entered for it at that moment."""
+    return (
+        (Challenge.id == challenge.id)
+        & Challenge.used_at.is_null()
+        & (Challenge.tries < CODE_TRIES)
+        & Challenge.created_at.between(moment - CODE_LIFE + 1, moment + AHEAD)
+    )
+
+
+def is_open(challenge: Challenge, now: float) -> bool:
+    """Return whether the code can still be entered: it is not used up, tried too often or too old.
+
+    It says nothing of the code itself, and the same of a decoy.
+    """
+    return bool(Challenge.select().where(_open_at(challenge, int(now))).exists())
+
+
 def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
     """Return whether `typed` proves the challenge now. If so, the code is used up: of many who
     enter it at once, one gets in.
@@ -74,12 +93,7 @@ def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
     before the code is looked at.
     """
     moment = int(now)
-    open_now = (
-        (Challenge.id == challenge.id)
-        & Challenge.used_at.is_null()
-        & (Challenge.tries < CODE_TRIES)
-        & Challenge.created_at.between(moment - CODE_LIFE + 1, moment + AHEAD)
-    )
+    open_now = _open_at(challenge, moment)
     counted = Challenge.update(tries=Challenge.tries + 1).where(open_now).execute()
     fits = keys.fits_code(typed, challenge)
     if not counted or not fits or challenge.decoy:

@@ -20,6 +20,7 @@ from typing import Any
 from flask import has_request_context, request
 
 from dates import JST
+from front import assets
 from front.clock import CSP
 
 Wsgi = Callable[..., Iterable[bytes]]
@@ -39,6 +40,32 @@ HEADERS = [
     ),
 ]
 BUSY = "ただいま混み合っています。数秒待って、もう一度お試しください。"
+FACE = {
+    "ja": ("WEB資格確認書", "表示できません", "もう一度開く", "電話する"),
+    "en": ("Web eligibility certificate", "This page cannot be shown", "Try again", "Call"),
+}
+PAGE = """<!doctype html>
+<html lang="{language}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}｜{brand}</title>
+<link rel="stylesheet" href="{style}">
+</head>
+<body>
+<header class="top"><p class="brand"><b>{brand}</b></p></header>
+<main>
+<section class="me">
+<h1>{title}</h1>
+<p>{sentence}</p>
+<p><a class="button main" href="">{again}</a></p>
+{contact}
+</section>
+</main>
+</body>
+</html>
+"""
 HEAD_MOST = 16 * 1024
 HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
@@ -274,10 +301,21 @@ def plain(
     sentence: str,
     *headers: tuple[str, str],
     language: str = "ja",
+    phone: str = "",
 ) -> Iterable[bytes]:
-    """Answer with a page of one sentence, made without Flask."""
-    head = f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{sentence}</title>'
-    body = f'{head}<meta name="viewport" content="width=device-width"><h1>{sentence}</h1></html>'.encode()
+    """Answer with a page of one sentence, made without Flask, with the face of the others. `phone`
+    is the number to call, if there is one."""
+    brand, title, again, call = FACE[language]
+    button = f'<p><a class="button" href="tel:{phone}">{call} {phone}</a></p>' if phone else ""
+    body = PAGE.format(
+        language=language,
+        sentence=sentence,
+        brand=brand,
+        title=title,
+        again=again,
+        style=f"/static/{assets.names()['app.css']}",
+        contact=button,
+    ).encode()
     sizes = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Length", str(len(body))),

@@ -3,10 +3,12 @@ none."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
 import pytest
+from peewee import OperationalError
 
 from front.middleware import ConcurrencyLimit
 from tests.support.people import NAO
@@ -135,6 +137,38 @@ def test_an_error_page_explains_itself_in_japanese(app):
     page = Phone(app).post("/login", {"username": "x" * 100_000})
     assert page.status == 413
     assert "長すぎます" in page.text
+
+
+def looks_like_the_others(app, page) -> bool:
+    """Return whether a page has the brand, a stylesheet that is there, and a button."""
+    (style,) = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page.html)
+    with app.test_client().get(style) as answer:
+        there = answer.status_code == 200
+    return there and "WEB資格確認書" in page.text and 'class="button main"' in page.html
+
+
+def test_what_stands_before_flask_answers_with_the_face_of_the_other_pages(app):
+    assert looks_like_the_others(app, Phone(app).post("/login", {"username": "x" * 100_000}))
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("ja", ["もう一度開く", "混み合っているか"]), ("en", ["Try again", "under maintenance"])],
+)
+def test_while_the_database_is_away_the_page_says_so_and_whom_to_call(app, language, words):
+    def away():
+        raise OperationalError
+
+    app.view_functions["home.help"] = away
+    phone = Phone(app)
+    phone.client.set_cookie("lang", language)
+    page = phone.get("/help")
+    assert (page.status, page.response.headers["Retry-After"]) == (503, "10")
+    assert "tel:03-0000-1234" in page.links
+    for word in words:
+        assert word in page.text
+    if language == "ja":
+        assert looks_like_the_others(app, page)
 
 
 class Stuck:

@@ -9,6 +9,8 @@ import pytest
 import dates
 import models
 from models import Member
+from tests.support.people import BORN, PASSWORD
+from tests.support.phone import Phone
 
 
 def find(name: str) -> Member:
@@ -136,11 +138,162 @@ def test_each_other_state_has_its_sentence_and_no_link(enroll, change, sentence)
 
 
 def test_pages_for_everyone_need_no_login(app):
-    from tests.support.phone import Phone
-
     phone = Phone(app)
     assert phone.get("/staff").status == 200
     assert phone.get("/help").status == 200
     assert phone.get("/healthz").status == 200
     assert phone.get("/").url == "/login"
     assert phone.get("/account").url == "/login"
+
+
+def test_whoever_may_allow_is_offered_it_until_it_is_answered_or_put_off(enroll):
+    phone = enroll("佐倉 直人")
+    offered = "ほかの方が付き添うことがありますか"
+    line = "ほかの方も表示できるようにする"
+    assert offered not in phone.page.text, "not beside the end of the registration"
+    assert offered in phone.get("/").text
+    assert line not in phone.page.text
+    assert offered in phone.get("/").text
+    phone.send("/household/later")
+    assert (phone.page.url, offered in phone.page.text) == ("/", False)
+    assert line in phone.page.text
+    assert not Member.select().where(Member.shows_children).exists()
+    page = phone.get(phone.page.link("/household"))
+    assert "佐倉 美咲" in page.text
+    assert "佐倉 陽葵" not in page.text
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_an_answer_ends_the_offer_and_putting_it_off_takes_nothing_back(enroll, answer):
+    phone = enroll("佐倉 直人")
+    adult = find("佐倉 美咲").public_id
+    page = phone.post(f"/household/{adult}/allow", {"allow": answer})
+    assert page.url == "/household"
+    assert "付き添う" not in phone.get("/").text
+    phone.post("/household/later")
+    assert find("佐倉 美咲").shows_children is (answer == "yes")
+    assert find("佐倉 フミ").allowed_by == find("佐倉 直人").id
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("佐倉 直人", {"birth_date": dt.date(2000, 1, 1)}),  # no child
+        ("佐倉 直人", {"birth_date": dt.date(2020, 1, 1)}),  # no adult
+        ("佐倉 美咲", {}),
+        ("李 明", {}),
+    ],
+)
+def test_nobody_else_is_offered_it_or_finds_its_page(enroll, name, change):
+    phone = enroll(name)
+    if change:
+        Member.update(**change).where(Member.relation == models.DEPENDENT).execute()
+    for path in ("/", "/household"):
+        page = phone.get(path)
+        assert page.url == "/"
+        assert not [link for link in page.links if "household" in link]
+        assert "付き添う" not in page.text
+
+
+def test_an_allowed_adult_allows_nobody(enroll):
+    misaki = enroll("佐倉 美咲")
+    Member.update(shows_children=True, allowed_by=find("佐倉 直人").id).where(
+        Member.name == "佐倉 美咲"
+    ).execute()
+    assert "佐倉 陽葵" in misaki.get("/").text
+    assert misaki.get("/household").url == "/"
+    misaki.post("/household/later")
+    assert find("佐倉 美咲").shows_children
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)", ["「共有」"]),
+        ("Mozilla/5.0 (Linux; Android 14; Pixel 8)", ["「︙」"]),
+        ("Mozilla/5.0 (Windows NT 10.0)", ["「共有」", "「︙」"]),
+    ],
+)
+def test_the_end_of_the_registration_is_said_once_with_the_icon_of_this_phone(
+    app, letters, mails, agent, shown
+):
+    phone = Phone(app)
+    phone.client.environ_base["HTTP_USER_AGENT"] = agent
+    phone.get("/login")
+    phone.send(username=letters["佐倉 美咲"][0], password=letters["佐倉 美咲"][1])
+    phone.send(bday=BORN["佐倉 美咲"], new_password=PASSWORD, email="m@example.jp")
+    phone.send(code=mails.code)
+    assert phone.page.url == "/"
+    assert "登録が終わりました" in phone.page.text
+    assert letters["佐倉 美咲"][0] in phone.page.text
+    assert phone.page.link("/certificates/")
+    for word in ("「共有」", "「︙」"):
+        assert (word in phone.page.text) is (word in shown)
+    page = phone.get("/")
+    assert "登録が終わりました" not in page.text
+    assert "ホーム画面に追加" not in page.text
+
+
+def test_whoever_has_nothing_to_show_is_told_of_no_icon(enroll):
+    phone = enroll("戸田 さくら")
+    assert "登録が終わりました" in phone.page.text
+    assert "ホーム画面に追加" not in phone.page.text
+
+
+def test_help_is_the_same_for_whoever_reads_it(app, enroll):
+    alike = {enroll(name).get("/help").text for name in ("佐倉 直人", "佐倉 美咲", "戸田 さくら")}
+    alike.add(Phone(app).get("/help").text)
+    (text,) = alike
+    for symptom in (
+        "ログインできないとき",
+        "メールが届かないとき",
+        "お手紙やIDをなくしたとき",
+        "表示できないまま受診するとき",
+        "お子さまの資格確認書を見せるとき",
+    ):
+        assert symptom in text
+
+
+def test_an_insurers_links_stand_on_home_and_its_policy_and_site_on_every_page(app, enroll):
+    base = "https://insurer.example"
+    links = [{"text": "医療費", "text_en": "Costs", "url": f"{base}/costs"}]
+    more = {"links": links, "privacy_url": f"{base}/privacy", "site_url": f"{base}/"}
+    app.config["INSURERS"]["06139463"] |= more
+    phone = enroll("佐倉 美咲")
+    for path in ("/", "/account", "/help"):
+        page = phone.get(path)
+        assert {f"{base}/privacy", f"{base}/"} <= set(page.links)
+        assert ((f"{base}/costs" in page.links), "医療費" in page.text) == (path == "/",) * 2
+    phone.client.set_cookie("lang", "en")
+    assert "Costs" in phone.get("/").text
+
+
+TO_CALL = "tel:03-0000-1234"
+
+
+def test_wherever_a_sentence_says_to_call_the_number_is_a_button(app, enroll, letters):
+    phone = Phone(app)
+    phone.get("/login")
+    for _ in range(11):
+        phone.send(username=letters["佐倉 直人"][0], password="wrong")
+    assert phone.page.status == 429
+    assert TO_CALL in phone.page.links
+    phone = enroll("戸田 さくら")
+    for change in (
+        {"delivery": "none"},
+        {"delivery": "paper"},
+        {"delivery": "web", "issued_on": dt.date(2020, 1, 1), "expires_on": dt.date(2021, 1, 1)},
+    ):
+        Member.update(**change).where(Member.name == "戸田 さくら").execute()
+        assert TO_CALL in phone.get("/").links
+    phone.post("/logout")
+    phone.get("/login")
+    phone.send(username=letters["戸田 さくら"][0], password=PASSWORD)
+    models.Mail.update(state="failed").execute()
+    assert TO_CALL in phone.get("/login/code").links
+    for _ in range(31):
+        phone.post("/login/code", {"code": "000000"})
+    assert phone.page.status == 429
+    assert TO_CALL in phone.page.links
+    for path in ("/help", "/staff"):
+        assert TO_CALL in phone.get(path).links

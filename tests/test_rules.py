@@ -292,6 +292,7 @@ TAKES_NO_SECRET = {
     "account.end_others",
     "account.remove_trust",
     "home.allow",
+    "home.later",
     "language.switch",
 }
 GUESSES = 20

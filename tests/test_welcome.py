@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -90,3 +91,60 @@ def test_no_mail_says_registered_if_the_address_was_taken_meanwhile(newcomer, en
         .join(models.Member)
         .where(models.Member.name == NAO)
     )
+
+
+RETYPE = "安全のため、パスワードはもう一度入力してください。"
+WRONG_DAY = DETAILS | {"bday": "19790613"}
+
+
+def test_a_password_that_comes_back_empty_is_asked_for_again_in_words(newcomer):
+    page = newcomer.post("/welcome", WRONG_DAY)
+    assert page.form("bday", "new-password")["fields"]["new-password"] == ""
+    assert page.text.count(RETYPE) == 2, "in the summary and at the field"
+    page = newcomer.post("/welcome", WRONG_DAY | {"new-password": "short"})
+    assert RETYPE not in page.text
+    assert page.text.count("10文字以上にしてください") == 2
+
+
+def test_the_same_holds_for_a_reset_and_for_a_change_of_password_or_address(enroll, letters, mails):
+    phone = enroll(NAO)
+    wrong = {"password": "wrong password", "new-password": f"{PASSWORD} new"}
+    assert RETYPE in phone.post("/account/password", wrong).text
+    assert RETYPE in phone.post("/account/email", {"password": PASSWORD, "email": "x"}).text
+    phone.post("/logout")
+    assert RETYPE not in phone.post("/login", {"username": "A", "password": PASSWORD}).text
+    phone.get("/password/forgot")
+    phone.send(username=letters[NAO][0], email="p0@example.jp")
+    assert RETYPE in phone.post(urlsplit(mails.link).path, WRONG_DAY).text
+
+
+def test_the_id_stands_right_before_each_new_password_for_its_owner_and_the_phone(
+    newcomer, app, enroll, letters, mails
+):
+    phone = Phone(app)
+    pages = [newcomer.page, enroll(NAO).get("/account/password")]
+    phone.get("/password/forgot")
+    phone.send(username=letters[NAO][0], email="p0@example.jp")
+    pages.append(phone.get(urlsplit(mails.link).path))
+    for page in pages:
+        names = re.findall(r'<input[^>]* name="([\w-]+)"', page.html)
+        before = names[names.index("new-password") - 1]
+        field = re.search(r'<input id="username"[^>]*>', page.html)[0]
+        assert before == "username"
+        assert "readonly" in field
+        assert 'autocomplete="username"' in field
+        assert f'value="{letters[NAO][0]}"' in field
+
+
+def test_a_code_that_can_no_longer_be_entered_sends_for_a_new_one_a_decoys_too(
+    newcomer, enroll, letters, time
+):
+    enroll("佐倉 美咲", "taken@example.jp")
+    for email in (DETAILS["email"], "taken@example.jp"):
+        newcomer.post("/welcome", DETAILS | {"email": email})
+        told = [newcomer.post("/welcome/code", {"code": "12"}).text for _ in range(6)]
+        assert ["数字が違います" in text for text in told] == [True] * 4 + [False] * 2
+        assert ["使えなくなりました" in text for text in told] == [False] * 4 + [True] * 2
+        time.pass_(16 * 60)
+        newcomer.get("/login")
+        newcomer.send(username=letters[NAO][0], password=letters[NAO][1])

@@ -31,7 +31,12 @@ def settings() -> ResponseReturnValue:
         Session.account == account.member_id, Session.ended_at.is_null()
     )
     sessions = [
-        {"device": s.device, "seen_at": s.seen_at, "here": s.id == current_user.id}
+        {
+            "device": s.device,
+            "created_at": s.created_at,
+            "seen_at": s.seen_at,
+            "here": s.id == current_user.id,
+        }
         for s in running.order_by(Session.seen_at.desc())
         if s.runs_at(moment)
     ]
@@ -87,7 +92,7 @@ def password() -> ResponseReturnValue:
     accounts.set_password(current_user.account, new, now(), "password.changed")
     services().mailer.wake()
     session.clear()
-    flash(gettext("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。"))
+    flash(gettext("パスワードを変更しました。新しいパスワードで、もう一度ログインしてください。"))
     return redirect(url_for("login.login"), 303)
 
 

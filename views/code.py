@@ -15,11 +15,11 @@ from flask_babel import gettext, lazy_gettext
 
 import accounts
 from accounts import limits, mailer
-from accounts.codes import RESEND_AFTER, send_code, take_code
+from accounts.codes import RESEND_AFTER, is_open, send_code, take_code
 from dates import today
 from models import AHEAD, Account, Audit, Challenge, Member
 from views.formats import time_of_day
-from views.forms import Form, later, new_form
+from views.forms import Form, device, later, new_form, own_insurer
 from views.services import now, services
 
 pages = Blueprint("code", __name__)
@@ -57,8 +57,9 @@ STEPS = {
         lazy_gettext("メールアドレスを直す"),
     ),
 }
-WRONG_CODE = lazy_gettext(
-    "数字が違うか、使えなくなっています。もう一度入力するか、「もう一度送る」を押して、新しい数字を入力してください。"
+WRONG_CODE = lazy_gettext("数字が違います。いちばん新しいメールの数字を入力してください。")
+DEAD_CODE = lazy_gettext(
+    "この数字は使えなくなりました。「もう一度送る」を押して、新しい数字を入力してください。"
 )
 
 
@@ -115,6 +116,7 @@ def unproven(challenge: Challenge, form: Form) -> ResponseReturnValue | None:
         limits.take(keys, now(), one)
     except limits.TooMany as refusal:
         until = time_of_day(refusal.until + 59)
+        form.contact = own_insurer()
         form.message = gettext(
             "続けて間違えたため、%(time)sごろまで、数字を受け付けません。", time=until
         )
@@ -126,8 +128,9 @@ def unproven(challenge: Challenge, form: Form) -> ResponseReturnValue | None:
 
 
 def wrong_code(challenge: Challenge, form: Form) -> ResponseReturnValue:
+    """Return the page again. It says whether another try with the same code makes sense."""
     Audit.note(now(), "code.failed", None, challenge.account_id)
-    form.errors["code"] = WRONG_CODE
+    form.errors["code"] = WRONG_CODE if is_open(challenge, now()) else DEAD_CODE
     return code_page(challenge, form, 422)
 
 
@@ -144,6 +147,7 @@ def code_page(challenge: Challenge, form: Form, status: int = 200) -> ResponseRe
         mail_state_url=url_for("code.mail_state", purpose=purpose),
         resend_in=min(RESEND_AFTER, max(0, challenge.created_at + RESEND_AFTER - int(now()))),
         resend_url=url_for("code.resend", purpose=purpose),
+        on_computer=device() == "パソコン",
         trust_days=current_app.config["TRUST_DAYS"] if may_trust(challenge) else 0,
     )
     return page, status
@@ -196,6 +200,7 @@ def resend(purpose: str) -> ResponseReturnValue:
         )
     except limits.TooMany as error:
         until = time_of_day(error.until + 59)
+        form.contact = own_insurer()
         form.message = gettext(
             "続けて何度も送ったため、%(time)sごろまで、新しいメールを送れません。", time=until
         )

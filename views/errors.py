@@ -11,13 +11,14 @@ from werkzeug.exceptions import HTTPException, NotFound
 from database import AWAY
 from front.middleware import plain
 from models import Stale
+from settings import insurer_of
 from views.formats import language
 
 SENTENCES = {
-    400: _("送られた内容を読めませんでした。前の画面にもどって、もう一度お試しください。"),
+    400: _("送られた内容を読めませんでした。前の画面に戻って、もう一度お試しください。"),
     403: _("この画面からは送れませんでした。ホームを開きなおして、もう一度お試しください。"),
-    404: _("ページが見つかりません。ホームにもどってください。"),
-    405: _("この操作はできません。ホームにもどってください。"),
+    404: _("ホームに戻ってください。"),
+    405: _("この操作はできません。ホームに戻ってください。"),
     413: _("送られた内容が長すぎます。短くして、もう一度お試しください。"),
     503: _("ただいま混み合っているか、点検中です。1分ほど待って、もう一度お試しください。"),
     500: _("うまく表示できませんでした。1分ほど待って、もう一度お試しください。"),
@@ -43,7 +44,7 @@ def explain(error: HTTPException) -> ResponseReturnValue:
         for name, value in error.get_headers()
         if name not in ("Content-Type", "Content-Length")
     ]
-    return render_template("error.html", code=code, sentence=sentence, home=True), code, headers
+    return render_template("error.html", code=code, sentence=sentence), code, headers
 
 
 def start_again(_error: Stale) -> ResponseReturnValue:
@@ -61,5 +62,6 @@ def no_such_text(_error: DataError) -> ResponseReturnValue:
 def no_database(error: Exception) -> ResponseReturnValue:
     """Answer 503 without a query: the layout would ask for the insurer of whoever is logged in."""
     current_app.logger.error("The database does not answer: %s", type(error).__name__)
-    page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language())
+    phone = insurer_of(current_app.config, None)["phone"]
+    page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language(), phone=phone)
     return current_app.response_class(page, 503, {"Retry-After": "10"}, mimetype="text/html")

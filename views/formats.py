@@ -7,6 +7,7 @@ import datetime as dt
 from babel.dates import format_date
 from flask_babel import get_locale
 
+from accounts.keys import grouped
 from dates import JST, WEEKDAYS, in_words, today
 from views.services import now
 
@@ -40,7 +41,7 @@ def time_of_day(at: float) -> str:
 
 
 def moment(at: float) -> str:
-    """Return 11月23日(月) 14時20分, or Mon 23 November, 14:20."""
+    """Return 11月23日(月) 14時5分, or Mon 23 November, 14:20."""
     day = dt.datetime.fromtimestamp(at, JST)
     if language() == "en":
         return f"{format_date(day, 'EEE d MMMM', 'en')}, {_time(day)}"
@@ -48,7 +49,13 @@ def moment(at: float) -> str:
 
 
 def _time(at: dt.datetime) -> str:
-    return f"{at:%H:%M}" if language() == "en" else f"{at.hour}時{at.minute:02}分"
+    return f"{at:%H:%M}" if language() == "en" else f"{at.hour}時{at.minute}分"
 
 
-FILTERS = {"wareki": wareki, "wareki_plain": wareki_plain, "day": day, "moment": moment}
+FILTERS = {
+    "wareki": wareki,
+    "wareki_plain": wareki_plain,
+    "day": day,
+    "moment": moment,
+    "grouped": grouped,
+}

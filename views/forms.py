@@ -17,21 +17,24 @@ from views.formats import time_of_day
 from views.services import now
 
 TRIED = _(
-    "続けて間違えたため、しばらく入れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+    "続けて間違えたため、しばらくログインできません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
 )
 SENT = _(
-    "続けて何度もメールを送ったため、しばらく送れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+    "メールの送信が続いたため、しばらく送れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
 )
+
+RETYPE = _("安全のため、パスワードはもう一度入力してください。")
 
 
 @dataclass
 class Form:
-    """What was typed (never a password), what is wrong with each field, and a sentence about the
-    whole."""
+    """What was typed (never a password), what is wrong with each field, a sentence about the whole,
+    and the insurer if that sentence says to call."""
 
     values: dict[str, str]
     errors: dict[str, str] = field(default_factory=dict)
     message: str | None = None
+    contact: dict[str, Any] | None = None
 
 
 def new_form(*names: str) -> Form:
@@ -41,7 +44,11 @@ def new_form(*names: str) -> Form:
 
 
 def form_page(template: str, form: Form, status: int = 422, **context: Any) -> ResponseReturnValue:
-    """Return the form again, with what is wrong with it."""
+    """Return the form again, with what is wrong with it. Passwords come back empty, so that a right
+    one has to be typed again, which is said if something else is wrong."""
+    for name in ("password", "new-password") if form.errors else ():
+        if request.form.get(name):
+            form.errors.setdefault(name, RETYPE)
     return render_template(template, form=form, **context), status
 
 
@@ -49,7 +56,8 @@ def refused(
     template: str, form: Form, until: float, why: str = TRIED, **context: Any
 ) -> ResponseReturnValue:
     """Return the same form with 429, a sentence that names the time, and Retry-After in seconds."""
-    form.message = why % {"time": time_of_day(until + 59), "insurer": own_insurer()["name"]}
+    form.contact = own_insurer()
+    form.message = why % {"time": time_of_day(until + 59), "insurer": form.contact["name"]}
     return later(form_page(template, form, 429, **context), until)
 
 
@@ -125,7 +133,7 @@ def cookie_options() -> dict[str, Any]:
     }
 
 
-def own_insurer() -> dict[str, str]:
+def own_insurer() -> dict[str, Any]:
     """Return the insurer of whoever is logged in, or the deployment's first."""
     member = current_user.account.member if current_user.is_authenticated else None
     return insurer_of(current_app.config, member)

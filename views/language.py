@@ -1,5 +1,5 @@
 """Japanese, and English for those who do not read it: which of the two a page is in, and the switch
-at its foot."""
+at its top."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ BROWSER_LASTS = 400 * DAY
 """Seconds that a browser keeps the mark of a login that finished there: as long as browsers keep
 any cookie."""
 WRONG = lazy_gettext(
-    "IDまたはパスワードが違います。もう一度入力してください。はじめての方は、お手紙の仮パスワードを入力してください。"
+    "IDかパスワードが違います。登録がお済みの方はご自分で決めたパスワードを、はじめての方はお手紙の仮パスワードを入力してください。"
 )
 
 

@@ -8,7 +8,7 @@ from flask_babel import gettext
 
 import accounts
 from accounts import limits
-from accounts.keys import fold, grouped
+from accounts.keys import fold
 from models import Stale
 from views.forms import SENT, address, form_page, new_form, refused
 from views.services import now, services
@@ -51,7 +51,7 @@ def reset(token: str) -> ResponseReturnValue:
     account = accounts.read_reset_token(token, keys)
     if account is None:
         return render_template("password/expired.html"), 410
-    form, login_id = new_form("bday"), grouped(account.login_id)
+    form, login_id = new_form("bday"), account.login_id
     if request.method != "POST":
         return render_template("password/reset.html", form=form, login_id=login_id)
     try:
@@ -67,5 +67,5 @@ def reset(token: str) -> ResponseReturnValue:
     except Stale:  # the link was used by another form at the same moment
         return render_template("password/expired.html"), 410
     services().mailer.wake()
-    flash(gettext("新しいパスワードになりました。ログインしてください。"))
+    flash(gettext("パスワードを変更しました。ログインしてください。"))
     return redirect(url_for("login.login"), 303)

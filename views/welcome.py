@@ -12,7 +12,6 @@ from flask_babel import gettext, lazy_gettext
 import accounts
 from accounts import limits, passwords
 from accounts.codes import send_code
-from accounts.keys import grouped
 from dates import BadDate, parse_date
 from models import Account
 from views.code import bind, bound, code_page, prove, proven, unproven, wrong_code
@@ -26,12 +25,16 @@ LASTS = 60 * 60
 """Seconds from the temporary password to the sent form."""
 PASSWORD_FAULTS = {
     "short": lazy_gettext("パスワードは、10文字以上にしてください。"),
-    "long": lazy_gettext("パスワードは、128文字以内の文字だけで入力してください。"),
+    "long": lazy_gettext(
+        "パスワードは、128文字以内で入力してください。改行などの文字は使えません。"
+    ),
     "weak": lazy_gettext(
-        "このパスワードは、ほかの人に見破られやすいため使えません。お名前・生年月日・IDや、よくある言葉は避けてください。"
+        "このパスワードは、ほかの人に推測されやすいため使えません。お名前・生年月日・IDや、よくある言葉は避けてください。"
     ),
 }
-EMAIL_FAULT = lazy_gettext("メールアドレスの形が正しくありません。もう一度ご確認ください。")
+EMAIL_FAULT = lazy_gettext(
+    "メールアドレスが正しくありません。「@」や「.」が抜けていないかご確認ください。"
+)
 
 
 def newcomer() -> Account | None:
@@ -50,7 +53,7 @@ def details() -> ResponseReturnValue:
     form = new_form("bday", "email")
     shown: dict[str, Any] = {
         "mail_domain": own_mail_domain(),
-        "login_id": grouped(account.login_id),  # for the phone's password filler
+        "login_id": account.login_id,
     }
     if request.method != "POST":
         return render_template("welcome/details.html", form=form, **shown)
@@ -121,4 +124,6 @@ def code() -> ResponseReturnValue:
     services().mailer.wake()
     registered = accounts.find(challenge.account.login_id)
     assert registered is not None
-    return begin(registered, trust_phone=form.values["trust"] == "yes")
+    answer = begin(registered, trust_phone=form.values["trust"] == "yes")
+    session["registered"] = True
+    return answer
