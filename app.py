@@ -69,5 +69,5 @@ def serve() -> Flask:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from error
     with app.app_context():
-        services().mailer.ring()
+        services().mailer.wake()
     return app

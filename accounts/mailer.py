@@ -42,7 +42,7 @@ TELL_AFTER = 20
 nevertheless."""
 RETRIES = (3, 15, 45, 120)
 """Seconds between tries. After the second one failed the person is told, too."""
-HOLD = 180
+LEASE = 180
 """Seconds that a mail belongs to the thread that took it; then another may."""
 
 log = logging.getLogger("kakunin.mail")
@@ -68,7 +68,7 @@ class Transport:
     def send(self, message: EmailMessage) -> None:
         """Send one mail. Raise OSError or smtplib.SMTPException."""
         if self.url.scheme == "outbox":
-            return self._keep(message)
+            return self._to_outbox(message)
         if self.smtp is None:
             self.smtp = self._connect()
         try:
@@ -100,7 +100,7 @@ class Transport:
             raise
         return smtp
 
-    def _keep(self, message: EmailMessage) -> None:
+    def _to_outbox(self, message: EmailMessage) -> None:
         """Write the mail into a folder and onto the terminal, as the demo does."""
         folder = Path(self.url.path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class Mailer:
         self._own = secrets.token_hex(8)
         self._beat_at = self._tidy_at = self._tell_at = 0.0
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Say that there is something to send. The first call starts the threads."""
         self._staff()
         self._bell.put(None)
@@ -205,7 +205,7 @@ class Mailer:
         return mail is not None
 
     def _take(self) -> Mail | None:
-        """Return the next mail that is due, which is this thread's own for HOLD seconds from now
+        """Return the next mail that is due, which is this thread's own for LEASE seconds from now
         on.
 
         Mails of a challenge go first: people wait for their codes. Who is told that an address is
@@ -213,17 +213,18 @@ class Mailer:
         """
         moment = int(self.now())
         # the latter, where the clock was set back
-        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * HOLD)
+        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * LEASE)
         waiting = Mail.select().where(Mail.state == "waiting", due)
-        for mail in waiting.order_by(Mail.challenge.is_null(), Mail.due_at).limit(WORKERS):
+        first = waiting.order_by(Mail.challenge.is_null(), Mail.due_at).limit(WORKERS)
+        for mail in list(first):  # on SQLite a query that is open would keep the update waiting
             mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == "waiting"
-            if Mail.update(due_at=moment + HOLD).where(*mine).execute():
+            if Mail.update(due_at=moment + LEASE).where(*mine).execute():
                 return mail
         return None
 
     def _deliver(self, mail: Mail, transport: Transport) -> None:
         """Send a mail and note what came of it. Raise one of AWAY only: then it is sent again after
-        HOLD seconds.
+        LEASE seconds.
 
         What the mail server or the network refuses for now is tried again. What a mail itself
         raises fails it for good, and is logged by its type alone: its words may hold an address.

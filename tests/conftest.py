@@ -210,7 +210,7 @@ def app(imported, fresh, monkeypatch, time, mails):
 
     app = create_app(now=time)
     mailer = app.extensions["kakunin"].mailer
-    monkeypatch.setattr(mailer, "ring", lambda: mailer.drain(mails))
+    monkeypatch.setattr(mailer, "wake", lambda: mailer.drain(mails))
     yield app
     models.database.close_all()
 

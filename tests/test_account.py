@@ -329,7 +329,7 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(
     ask(app, letters[NAO][0], "nao@example.jp")
     post = app.extensions["kakunin"].mailer
     monkeypatch.setattr(
-        post, "ring", lambda: post.drain(Broken(ConnectionRefusedError("nao@example.jp")))
+        post, "wake", lambda: post.drain(Broken(ConnectionRefusedError("nao@example.jp")))
     )
     nao.post("/login")
     ask(app, letters[NAO][0], "nao@example.jp")

@@ -81,7 +81,7 @@ def test_a_backup_made_while_others_write_holds_all_that_was_there_and_the_progr
     ]
     assert written == list(range(len(written)))
     post = again.extensions["kakunin"].mailer
-    monkeypatch.setattr(post, "ring", lambda: post.drain(mails))
+    monkeypatch.setattr(post, "wake", lambda: post.drain(mails))
     phone = Phone(again)
     phone.get("/login")
     phone.send(username=letters[NAO][0], password=PASSWORD)

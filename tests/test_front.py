@@ -150,7 +150,7 @@ class Stuck:
 
     def view(self, environ, start_response):
         self.entered.set()
-        self.leave.wait(10)
+        self.leave.wait(60)
         start_response("200 OK", [])
         return [b""]
 

@@ -407,6 +407,8 @@ def test_nothing_that_a_cookie_held_before_a_login_is_in_it_afterwards(enroll, l
     plant("before the password")
     phone.get("/login")
     phone.send(username=letters[NAO][0], password=PASSWORD)
+    with phone.client.session_transaction() as session:
+        assert "before the password" not in session
     plant("before the code")
     phone.send(code=mails.code)
     assert phone.page.url == "/"
@@ -418,6 +420,9 @@ def test_a_phone_that_changes_its_network_stays_logged_in(enroll):
     phone = enroll(NAO)
     phone.client.environ_base["REMOTE_ADDR"] = "198.51.100.77"
     assert phone.get("/").url == "/"
+    assert not phone.page.response.headers.getlist(
+        "Set-Cookie"
+    )  # a lease is bound to the cookie that it came with
 
 
 def test_logout_ends_the_session_on_the_server_too(enroll):

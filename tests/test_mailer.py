@@ -48,7 +48,7 @@ def asked(app, letters, enroll, monkeypatch):
     """A phone whose code waits in the queue, and the mailer."""
     enroll(NAO).send("logout")
     post = app.extensions["kakunin"].mailer
-    monkeypatch.setattr(post, "ring", lambda: None)
+    monkeypatch.setattr(post, "wake", lambda: None)
     phone = Phone(app)
     phone.get("/login")
     phone.send(username=letters[NAO][0], password=PASSWORD)
@@ -118,7 +118,7 @@ def test_a_mail_whose_process_died_is_sent_by_another(asked, mails, time):
     sent = len(mails)
     post.drain(mails)
     assert len(mails) == sent
-    time.pass_(mailer.HOLD + 1)
+    time.pass_(mailer.LEASE + 1)
     post.drain(mails)
     assert len(mails) == sent + 1
 
@@ -271,10 +271,10 @@ def test_threads_that_ended_are_started_again_by_the_next_mail_and_by_those_that
 
     monkeypatch.setattr(post, "_work", work)
     for _ in range(2):  # they end, and the next mail finds none
-        mailer.Mailer.ring(post)
+        mailer.Mailer.wake(post)
         for _ in range(mailer.WORKERS):
             assert begun.acquire(timeout=5)
-        mailer.Mailer.ring(post)
+        mailer.Mailer.wake(post)
         assert not begun.acquire(timeout=0.1), "none is missing, and no more are started"
         over.set()
         for thread in post._threads:

@@ -283,7 +283,7 @@ def test_a_display_is_live_no_longer_once_its_session_ended(stats, enroll):
 def test_a_code_that_waits_or_failed_is_seen(app, stats, letters, enroll, time, monkeypatch):
     post = app.extensions["kakunin"].mailer
     enroll(NAO).send("logout")
-    monkeypatch.setattr(post, "ring", lambda: None)
+    monkeypatch.setattr(post, "wake", lambda: None)
     phone = Phone(app)
     phone.get("/login")
     phone.send(username=letters[NAO][0], password=PASSWORD)

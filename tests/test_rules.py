@@ -88,7 +88,7 @@ def test_every_cookie_of_a_whole_journey_is_in_the_table_with_its_flags(
 
         app = create_app(now=time)
         mailer = app.extensions["kakunin"].mailer
-        monkeypatch.setattr(mailer, "ring", lambda: mailer.drain(mails))
+        monkeypatch.setattr(mailer, "wake", lambda: mailer.drain(mails))
     taken = cookies_of(app)
     through_everything(SecurePhone(app) if secure else Phone(app), letters[NAO], mails, time)
     kinds = {SECURE_NAMES[kind] if secure else kind: kind for kind in FLAGS}

@@ -85,7 +85,7 @@ def password() -> ResponseReturnValue:
     if form.errors:
         return form_page("account/password.html", form)
     accounts.set_password(current_user.account, new, now(), "password.changed")
-    services().mailer.ring()
+    services().mailer.wake()
     session.clear()
     flash(gettext("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。"))
     return redirect(url_for("login.login"), 303)
@@ -129,7 +129,7 @@ def email_code() -> ResponseReturnValue:
         return wrong_code(challenge, form)
     for name in ("challenge", "proof"):
         session.pop(name, None)
-    services().mailer.ring()
+    services().mailer.wake()
     flash(gettext("メールアドレスを変えました。"))
     return redirect(url_for("account.settings"), 303)
 

@@ -80,7 +80,7 @@ def bind(challenge: Challenge) -> None:
     its owner reads the mail."""
     session.permanent = True
     session["challenge"] = challenge.id
-    services().mailer.ring()
+    services().mailer.wake()
 
 
 def bound(purpose: str) -> Challenge | None:

@@ -39,7 +39,7 @@ def forgot() -> ResponseReturnValue:
     except limits.TooMany as refusal:
         return refused("password/forgot.html", form, refusal.until, SENT)
     accounts.ask_reset(login_id, email, now())
-    services().mailer.ring()
+    services().mailer.wake()
     return render_template("password/sent.html")
 
 
@@ -66,6 +66,6 @@ def reset(token: str) -> ResponseReturnValue:
         accounts.set_password(account, password, now(), "password.reset")
     except Stale:  # the link was used by another form at the same moment
         return render_template("password/expired.html"), 410
-    services().mailer.ring()
+    services().mailer.wake()
     flash(gettext("新しいパスワードになりました。ログインしてください。"))
     return redirect(url_for("login.login"), 303)

@@ -240,7 +240,7 @@ def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_
         app = create_app()
         mails = Box()
         mailer = app.extensions["kakunin"].mailer
-        monkeypatch.setattr(mailer, "ring", lambda: mailer.drain(mails))
+        monkeypatch.setattr(mailer, "wake", lambda: mailer.drain(mails))
         logins = import_sample(tmp_path)
         answered, begun = [], threading.Event()
 
