@@ -266,10 +266,10 @@ class ConcurrencyLimit:
     """
 
     def __init__(self, app: Wsgi, most: int, is_known: Known = lambda _environ: False) -> None:
-        self.app, self.is_known, others = app, is_known, max(2, most * 2 // 5)
+        self.app, self.is_known, others = app, is_known, max(1, most * 2 // 5)
         self.strangers = Line(max(1, most // 10), max(1, most // 2))
         self.others = threading.BoundedSemaphore(others)
-        self.known = threading.BoundedSemaphore(others // 2)
+        self.known = threading.BoundedSemaphore(max(1, others // 2))
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
