@@ -165,10 +165,7 @@ def wrong_passwords() -> None:
     for kind, found in answers.items():
         answered = sum(status in (200, 303) for status, _ in found) / len(found)
         slowest = sorted(took for _, took in found)[int(len(found) * 0.99)]
-        target = (
-            "99 %, 2 s" if kind != "login" else "a new login, once: the rest read that it is busy"
-        )
-        line(f"100 guess: {kind} answered, p99", f"{answered:.0%}, {slowest:.1f} s", target)
+        line(f"100 guess: {kind} answered, p99", f"{answered:.0%}, {slowest:.1f} s", "99 %, 2 s")
 
 
 def main() -> None:

@@ -44,8 +44,8 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
             held.keys() & {"_user_id", "proof"}
         )
 
-    places = ConcurrencyLimit(app.wsgi_app, threads // 2, is_known)
-    inside: Wsgi = BodyBuffer(places, threads * 3 // 8, config["MAX_CONTENT_LENGTH"], is_known)
+    places = ConcurrencyLimit(app.wsgi_app, threads * 5 // 8, is_known)
+    inside: Wsgi = BodyBuffer(places, threads // 4, config["MAX_CONTENT_LENGTH"], is_known)
     if proxies:
         inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
     types = {".webmanifest": "application/manifest+json"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import current_user
 
+from front.middleware import network
 from settings import insurer_of
 from views.formats import time_of_day
 from views.services import now
@@ -89,14 +89,7 @@ def is_own_path(target: str) -> bool:
 def address() -> str:
     """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home
     has, counts as one."""
-    client = request.remote_addr or ""
-    try:
-        found = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return client[:64]
-    if isinstance(found, ipaddress.IPv6Address):
-        found = found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address
-    return str(found)
+    return network(request.remote_addr or "")
 
 
 def device() -> str:

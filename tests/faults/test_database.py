@@ -183,7 +183,7 @@ def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
 
     with Cluster() as cluster:
         settings_for(monkeypatch, cluster.url())
-        monkeypatch.setenv("THREADS", "256")  # places for that many strangers' forms at once
+        monkeypatch.setenv("THREADS", "512")  # places for that many strangers' forms at once
         import_sample(tmp_path)
         from app import create_app
 
