@@ -1,5 +1,5 @@
-"""What stands before Flask for every request but the tick: a number and a line in the log, the Host
-check, the security headers, and how many are admitted at once.
+"""The WSGI layers that every request but the tick passes on its way to Flask: the request log, the
+security headers, the Host check, and the limits on concurrent requests.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ REQUEST_ID = "kakunin.request_id"
 
 
 class RequestLog:
-    """Give each request an id, returned as X-Request-ID, and if `log` is set write one JSON line
-    about it on stderr.
+    """Give each request an id, return it as X-Request-ID, and if `log` is set write one line of
+    JSON about it to stderr.
 
-    The id is the reverse proxy's own if `proxied` says that there is one, else made here. A line
-    names the endpoint, never the path, and nothing of what a client sent: paths hold certificates'
-    ids and reset links. Ticks do not come this way.
+    If `proxied`, an X-Request-ID that the reverse proxy sent is kept. A line holds nothing that the
+    client sent. It names the endpoint instead of the path, because paths contain certificate ids
+    and reset links. Ticks do not pass here.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class RequestLog:
 
 
 def _endpoint(environ: dict[str, Any]) -> str:
-    """Return Flask's name of the view, or the name of the layer that answered in front of it."""
+    """Return Flask's name of the view, or the name of the layer that answered in front of Flask."""
     if "kakunin.front" in environ:
         return environ["kakunin.front"]
     return (request.endpoint or "none") if has_request_context() else "static"
 
 
 class SecurityHeaders:
-    """Security headers on every answer, errors and static files too."""
+    """Add the security headers to every answer, including errors and static files."""
 
     def __init__(self, app: Wsgi, *, secure: bool) -> None:
         self.app = app
@@ -125,10 +125,11 @@ class SecurityHeaders:
 
 
 class HostCheck:
-    """Refuse requests under a Host that is not ours, and heads that are too long. A load balancer's
-    health check may name any.
+    """Refuse requests for a Host that is not ours, and requests whose cookies and query are longer
+    than HEAD_MOST together.
 
-    The whole header counts: a host, or a host and a port.
+    The whole Host header must be a host, or a host and a port. /healthz is answered under any Host,
+    for load balancers.
     """
 
     def __init__(self, app: Wsgi, hosts: set[str]) -> None:
@@ -314,12 +315,13 @@ class ConcurrencyLimit:
 
 
 class BodyBuffer:
-    """Read a form before it is admitted into Flask, so that clients who send slowly, or never end,
-    hold none of its places.
+    """Read a form completely before it is admitted into Flask, so that slow clients do not occupy a
+    place there.
 
-    At most `most` threads read at once, a third of them for those who are known, and half of each
-    share for one address: a form of ours comes in one packet. The rest get 503 at once. What is
-    longer than `longest` bytes gets 413 unread.
+    At most `most` threads read at once. A third of them is for known browsers and the rest for
+    strangers, and one address may take at most half of either share. This suffices, since our forms
+    fit into one packet. Any further request gets 503 at once. A form of more than `longest` bytes
+    gets 413 and is not read.
     """
 
     def __init__(
@@ -361,7 +363,7 @@ class BodyBuffer:
         return self.app(environ, start_response)
 
     def _begin(self, reader: tuple[bool, str]) -> bool:
-        """Take a place to read, and return whether there was one."""
+        """Take a place for reading, and return whether one was free."""
         with self.lock:
             share = self.shares[reader[0]]
             taken = sum(count for (known, _), count in self.reading.items() if known == reader[0])
@@ -378,7 +380,7 @@ class BodyBuffer:
 
 
 def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
-    """Answer as plain() does, and note for the log which layer refused."""
+    """Return plain(*answer). `name` is the layer that refuses, which the log gives as the endpoint."""
     environ["kakunin.front"] = name
     return plain(*answer)
 

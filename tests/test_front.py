@@ -1,5 +1,6 @@
-"""What stands before Flask: headers on every answer, the Host check, admission; and input that is
-none."""
+"""Tests of the layers in front of Flask: the headers on every answer, the Host check, the limits on
+requests, and malformed input.
+"""
 
 from __future__ import annotations
 

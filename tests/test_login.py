@@ -1,4 +1,4 @@
-"""Login, first use, the code, the trusted phone, logout: as a phone without JavaScript sees them."""
+"""Tests of login, first use, the code, trusted phones and logout, on a phone without JavaScript."""
 
 from __future__ import annotations
 

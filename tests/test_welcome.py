@@ -1,4 +1,4 @@
-"""First use: how long its page lasts, and what ends it."""
+"""Tests of first use: how long its page stays valid, and the events that end it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms as templates take them, how they come back with what is wrong, and who sent them."""
+"""Forms for templates, the pages that show their errors, and checks of the request that sent them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SENT = _(
 
 @dataclass
 class Form:
-    """What was typed (never a password), what is wrong with each field, and a sentence about the
-    whole."""
+    """The values of a form (never a password), an error message for each field, and a message about
+    the whole form."""
 
     values: dict[str, str]
     errors: dict[str, str] = field(default_factory=dict)
@@ -35,35 +35,37 @@ class Form:
 
 
 def new_form(*names: str) -> Form:
-    """Return what was typed into these fields, without NULs: nobody types them, and PostgreSQL
-    stores none."""
+    """Return a form with the values that were sent for these fields. Drop NULs, which PostgreSQL
+    cannot store."""
     return Form({name: request.form.get(name, "").replace("\0", "") for name in names})
 
 
 def form_page(template: str, form: Form, status: int = 422, **context: Any) -> ResponseReturnValue:
-    """Return the form again, with what is wrong with it."""
+    """Return the form's page again with its errors, by default with status 422."""
     return render_template(template, form=form, **context), status
 
 
 def refused(
     template: str, form: Form, until: float, why: str = TRIED, **context: Any
 ) -> ResponseReturnValue:
-    """Return the same form with 429, a sentence that names the time, and Retry-After in seconds."""
+    """Return the form's page again with status 429, Retry-After, and a message with the time from
+    which it may be sent again."""
     form.message = why % {"time": time_of_day(until + 59), "insurer": own_insurer()["name"]}
     return later(form_page(template, form, 429, **context), until)
 
 
 def later(page: ResponseReturnValue, until: float) -> ResponseReturnValue:
-    """Return the page with Retry-After, in seconds."""
+    """Return the page with a Retry-After header, in seconds."""
     response = make_response(page)
     response.headers["Retry-After"] = str(max(1, int(until - now()) + 1))
     return response
 
 
 def check_origin() -> None:
-    """Abort with 403 unless a POST comes from our own page.
+    """Abort with 403 if a POST does not come from one of our own pages.
 
-    Browsers say so by Sec-Fetch-Site, older ones by Origin. Whoever sends neither is refused.
+    Browsers tell this by Sec-Fetch-Site, and older ones by Origin. A request with neither header is
+    refused.
     """
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
@@ -75,7 +77,7 @@ def check_origin() -> None:
 
 
 def is_own_path(target: str) -> bool:
-    """Return whether `next` leads to a page of ours."""
+    """Return whether `target` is a path on this site, to which it is safe to redirect."""
     parts = urlsplit(target)
     plain = (
         target.startswith("/")
@@ -87,13 +89,13 @@ def is_own_path(target: str) -> bool:
 
 
 def address() -> str:
-    """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home
-    has, counts as one."""
+    """Return the client's address for limits. All addresses of a 64-bit IPv6 network count as one,
+    since one home has them."""
     return network(request.remote_addr or "")
 
 
 def device() -> str:
-    """Return what a member is told of a browser, in Japanese; it is translated where it is shown."""
+    """Return the name of the browser's device, in Japanese. It is translated when a page shows it."""
     agent = request.headers.get("User-Agent", "")
     kinds = (
         ("iPhone", "iPhone"),
@@ -110,7 +112,7 @@ def cookie_name(name: str) -> str:
 
 
 def cookie_options() -> dict[str, Any]:
-    """Return the flags of every cookie of ours but the lease's, which is set in front of Flask."""
+    """Return the flags of our cookies, except the lease, which is set in front of Flask."""
     return {
         "secure": current_app.config["SESSION_COOKIE_SECURE"],
         "httponly": True,
@@ -119,7 +121,7 @@ def cookie_options() -> dict[str, Any]:
 
 
 def own_insurer() -> dict[str, str]:
-    """Return the insurer of whoever is logged in, or the deployment's first."""
+    """Return the insurer of the member who is logged in, or the first configured one."""
     member = current_user.account.member if current_user.is_authenticated else None
     return insurer_of(current_app.config, member)
 
@@ -129,8 +131,9 @@ def own_mail_domain() -> str:
 
 
 def common_words() -> list[str]:
-    """Return the words that everybody here knows and no password may be made of: the insurers'
-    names and the site's own."""
+    """Return the words that all members know, for password_fault: the insurers' names, and the
+    parts of the site's and the mail's host names.
+    """
     hosts = f"{urlsplit(current_app.config['BASE_URL']).hostname or ''}.{own_mail_domain()}"
     return [
         *(insurer["name"] for insurer in current_app.config["INSURERS"].values()),

@@ -1,5 +1,4 @@
-"""Home: one's own certificate or the sentence that says why there is none, the household, and the
-pages that help."""
+"""The home page with the member's own certificate and those of the household, and the help pages."""
 
 from __future__ import annotations
 
@@ -31,7 +30,8 @@ pages = Blueprint("home", __name__)
 
 @pages.get("/")
 def home() -> ResponseReturnValue:
-    """Show at one glance whose certificate it is, its state, and the one thing to do."""
+    """Show the member and the listed people of the household, each with the state of the
+    certificate and one action."""
     me, day, guardian_age = (
         current_user.account.member,
         today(now()),
@@ -64,8 +64,8 @@ def _person(me: Member, other: Member) -> dict[str, Any]:
 
 @pages.post("/household/<public_id>/allow")
 def allow(public_id: str) -> ResponseReturnValue:
-    """Let an adult dependent show the children's certificates too, or no longer, as the subscriber
-    wishes."""
+    """Let the subscriber allow an adult dependent to show the children's certificates, or withdraw
+    this."""
     me, day, guardian_age = (
         current_user.account.member,
         today(now()),
@@ -90,8 +90,10 @@ def help() -> ResponseReturnValue:
 
 @pages.get("/staff")
 def staff() -> ResponseReturnValue:
-    """Show the desk how to tell a live certificate from a picture, by a sample that moves for ten
-    minutes. It prints as one sheet."""
+    """Show the staff at a reception desk how to tell a live certificate from a picture.
+
+    The page has a sample whose clock runs for ten minutes, and prints as one sheet.
+    """
     moment, address = int(now()), url_for("home.staff", _external=True)
     return render_template(
         "home/staff.html",
@@ -104,6 +106,6 @@ def staff() -> ResponseReturnValue:
 
 @pages.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """Answer 200 while the database answers, 503 otherwise."""
+    """Answer 200 if the database answers. If it does not, the error handler answers 503."""
     database.execute_sql("SELECT 1")
     return Response("ok\n", mimetype="text/plain")

@@ -1,5 +1,5 @@
-"""The server's own clock is set back or ahead under a live page: it is never wrongly live, and
-comes back by itself."""
+"""If the server's clock is set back or ahead, no certificate is live wrongly, and pages recover by
+themselves."""
 
 from __future__ import annotations
 

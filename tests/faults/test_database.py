@@ -1,5 +1,6 @@
-"""The database goes away, is cut off, or is full: what was answered is there afterwards, and nobody
-restarts the server."""
+"""If the database stops, is cut off, or is full, everything that was confirmed to a client is
+stored afterwards, and the server recovers without a restart.
+"""
 
 from __future__ import annotations
 
