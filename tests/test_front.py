@@ -158,7 +158,7 @@ class Stuck:
     def send(self, method: str) -> tuple[str, dict] | None:
         """Return None if the request was admitted or waits in line; else its status and when to
         come again."""
-        answers, in_line = [], len(self.door.strangers.waiting)
+        answers, before = [], self.in_line()
         self.entered = threading.Event()
 
         def ask():
@@ -171,8 +171,13 @@ class Stuck:
         thread = threading.Thread(target=ask)
         thread.start()
         self.threads.append(thread)
-        until(lambda: self.entered.is_set() or len(self.door.strangers.waiting) > in_line)
+        until(lambda: self.entered.is_set() or self.in_line() > before)
         return answers[0] if answers else None
+
+    def in_line(self) -> int:
+        """Return how many wait. Whoever finds the line full is in it for a moment, under its lock."""
+        with self.door.strangers.lock:
+            return len(self.door.strangers.waiting)
 
 
 @pytest.mark.parametrize(("known", "forms", "left"), [(False, 19, 12), (True, 6, 6)])
