@@ -1,5 +1,4 @@
-"""create_app(): settings, extensions, views and commands put together; the front door, nothing
-else."""
+"""Create the application from its settings, extensions, views, commands and WSGI layers."""
 
 from __future__ import annotations
 
@@ -23,10 +22,11 @@ from views.services import Services, services
 
 
 def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -> Flask:
-    """Return the program, configured by the environment. Raise settings.BadSetting with a sentence
-    for the operator.
+    """Return the application, configured by the environment. Raise settings.BadSetting if a setting
+    cannot be used.
 
-    With `serving` no statement may keep a page waiting for long: see database.connect.
+    With `serving`, long statements are cancelled on PostgreSQL; see database.connect. `now` returns
+    seconds since 1970.
     """
     app = Program(__name__, static_folder=None)
     settings.load(app)
@@ -59,8 +59,8 @@ def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -
 
 
 def serve() -> Flask:
-    """Return the program that the server loads in each of its processes. Exit with a sentence if it
-    cannot serve."""
+    """Return the application for a server process, and start its mail threads. Exit with a sentence
+    if it cannot serve."""
     try:
         app = create_app(serving=True)
         settings.check_serving(app.config)

@@ -1,5 +1,5 @@
-"""The database: where it is, how many connections a process takes, how long it is waited for,
-transactions, and the lock that keeps imports, purges and upgrades apart.
+"""The database: its connection pools and timeouts, transactions, and the lock that keeps imports,
+purges and upgrades from running at the same time.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ connections are taken."""
 
 
 def connect(url: str, *, serving: bool = False) -> None:
-    """Bind the tables to the database at `url` (sqlite:/// or postgresql://), pooled.
+    """Bind the tables to a pool of connections to the database at `url` (sqlite:/// or
+    postgresql://).
 
-    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock;
-    each commit is on disk when it returns; and the file is its owner's alone, since it holds
-    password hashes. With `serving` a statement on PostgreSQL ends after SERVED_FOR seconds; an
-    import's and an upgrade's may run for as long as they need.
+    On SQLite, a writer waits up to SERVED_FOR seconds for another, and a commit is on disk when it
+    returns. A new file is readable by its owner alone, since it will contain password hashes. On
+    PostgreSQL, a statement is cancelled after SERVED_FOR seconds if `serving` is set. The
+    statements of imports and upgrades have no such limit.
     """
     for pool in (database, ticks):
         if pool.obj is not None:
@@ -84,12 +85,12 @@ def _sqlite(path: str) -> Any:
 
 
 def _postgresql(url: str, seconds: int, **pool: Any) -> Any:
-    """Return a pool whose statements end after so many seconds, or never if that is 0.
+    """Return a pool whose statements are cancelled after `seconds` seconds, or never if that is 0.
 
-    A server that is gone without a word is noticed within five seconds of a question
-    (`tcp_user_timeout`), and within 25 of silence (`keepalives…`). A connection is closed a minute
-    after it was made, so that the server gets back what a rush took. What the URL itself says of
-    these (`?connect_timeout=10`) wins.
+    If the server has vanished, this is noticed five seconds after a statement was sent
+    (`tcp_user_timeout`), or after 25 seconds of silence (`keepalives…`). A connection is closed a
+    minute after it was opened, so that the pool shrinks again after a rush. Any of these options
+    may be set in the URL instead, e.g. `?connect_timeout=10`.
     """
     options: dict[str, Any] = {
         "connect_timeout": 3,
@@ -108,15 +109,19 @@ def _postgresql(url: str, seconds: int, **pool: Any) -> Any:
 
 
 def connected() -> contextlib.AbstractContextManager[Any]:
-    """Use this thread's connection, or take one from the pool and give it back afterwards. Raises
-    one of AWAY."""
+    """Use this thread's connection, or take one from the pool and give it back afterwards.
+
+    Raise one of AWAY if no connection can be made or is free.
+    """
     return database.connection_context() if database.is_closed() else contextlib.nullcontext()
 
 
 def rest() -> None:
-    """Give this thread's connection back before something long that needs none, as argon2 is; the
-    next query takes one again. Do nothing within a transaction. Requests connect without a context,
-    which would not bear it.
+    """Give this thread's connection back before long work that needs none, such as argon2. The next
+    query takes one again.
+
+    Do nothing within a transaction. Do not call it inside connected(), whose own connection it
+    would close.
     """
     if database.obj is not None and not database.is_closed() and not database.in_transaction():
         database.close()
@@ -124,8 +129,11 @@ def rest() -> None:
 
 @contextlib.contextmanager
 def transaction() -> Iterator[None]:
-    """Do all or nothing. On SQLite take the write lock at once, so that reading before writing
-    never fails half-way."""
+    """Run the block in a transaction.
+
+    On SQLite, take the write lock at once. Otherwise a transaction that reads first could fail at
+    its first write.
+    """
     at_once = is_sqlite() and not database.in_transaction()
     with connected(), database.atomic("IMMEDIATE") if at_once else database.atomic():
         yield
@@ -136,7 +144,7 @@ LOCK = 0x6B616B75
 
 
 class Busy(Exception):
-    """Another import or upgrade is running; the text is a sentence for the clerk."""
+    """Another import, purge or upgrade is running. The text is a sentence for the clerk."""
 
 
 def is_sqlite() -> bool:
@@ -145,10 +153,11 @@ def is_sqlite() -> bool:
 
 @contextlib.contextmanager
 def exclusive_lock(seconds: float = 0) -> Iterator[None]:
-    """Keep every other import, purge and upgrade away. Waits so many seconds for one that runs.
-    Raises Busy.
+    """Keep other imports, purges and upgrades from running during the block. Raise Busy if one
+    still runs after `seconds` seconds.
 
-    A lock of the operating system or of the server: it ends with the process, however that ends.
+    The lock belongs to the operating system (SQLite) or to the server (PostgreSQL), so it is
+    released however the process ends.
     """
     until = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:

@@ -1,5 +1,5 @@
-"""The insurer's day, birthdays, and dates as Japanese offices write them: western and by era, in
-any width."""
+"""The insurer's day, birthdays, and dates as Japanese offices write them: by western years or by
+era, and in any width."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
 
 
 def today(now: float) -> dt.date:
-    """Return the insurer's day at the moment `now` (seconds since 1970)."""
+    """Return the insurer's day, i.e. the date in Tokyo, at the moment `now` (seconds since 1970)."""
     return dt.datetime.fromtimestamp(now, JST).date()
 
 
 def birthday(born: dt.date, age: int) -> dt.date:
-    """Return the day on which a person reaches `age` in years. For a birth on 29 February it is 1
-    March of a common year (民法143条)."""
+    """Return the day on which a person reaches `age` in years.
+
+    If the person was born on 29 February, this is 1 March in a common year (民法143条).
+    """
     try:
         return born.replace(year=born.year + age)
     except ValueError:
@@ -53,15 +55,15 @@ def birthday(born: dt.date, age: int) -> dt.date:
 
 
 class BadDate(ValueError):
-    """A text that names no day; the message is for the clerk, in Japanese."""
+    """A text cannot be read as a date. The message is for the clerk, in Japanese."""
 
 
 def parse_date(text: str, era_codes: str = "pension") -> dt.date:
-    """Return the day that `text` names, 1868 to 2199. Width, capitals and spaces do not matter.
+    """Return the date that `text` names, from 1868 to 2199. Width, case and spaces do not matter.
 
-    Forms: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭和55年1月1日, 令和元年5月1日, and 5550101 with
-    the era's digit first, of the code list that `era_codes` names. Raises BadDate, also for a day
-    outside its era.
+    These forms are read: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭和55年1月1日, 令和元年5月1日,
+    and 5550101, whose first digit is the era's in the list of ERA_CODES that `era_codes` names.
+    Raise BadDate if the text is no date, or if the day is outside the era that it names.
     """
     if len(text) in (8, 10) and text.isascii() and text.replace("-", "").isdigit():
         # the two plain forms at once; whatever else it is, see below
@@ -92,14 +94,14 @@ def parse_date(text: str, era_codes: str = "pension") -> dt.date:
 
 
 def describe_codes(era_codes: str) -> str:
-    """Say how era digits are read: 1=明治 3=大正 …"""
+    """Return the meaning of the era digits as text: 1=明治 3=大正 …"""
     return " ".join(
         f"{code}={era[0]}" for code, era in zip(ERA_CODES[era_codes], ERAS, strict=True)
     )
 
 
 def in_words(day: dt.date) -> str:
-    """Return the day by its era: 昭和55年1月1日."""
+    """Return the day by its era, e.g. 昭和55年1月1日."""
     name, _, first, _ = next(era for era in reversed(ERAS) if era[2] <= day)
     year = day.year - first.year + 1
     return f"{name}{'元' if year == 1 else year}年{day.month}月{day.day}日"
@@ -109,8 +111,11 @@ ROMAN = {"明治": "MEIJI", "大正": "TAISHO", "昭和": "SHOWA", "平成": "HE
 
 
 def era_years(day: dt.date) -> list[tuple[str, str]]:
-    """Return how the era and its year may be written: 昭和, S, SHOWA or nothing, each with 54; of a
-    first year 元 and 01, too."""
+    """Return the ways to write the day's era and year, as pairs: 昭和, S, SHOWA or nothing, each with
+    54.
+
+    Years below ten also come with a zero (09), and the first year of an era also as 元.
+    """
     found = []
     for name, letter, first, last in ERAS:
         if first <= day <= last:
@@ -134,7 +139,8 @@ def _written(plain: str) -> dt.date:
 
 
 def _consistent(first: str, second: str, plain: str) -> bool:
-    """Return whether 年 goes with 月 and 日, and any other separator stands twice."""
+    """Return whether the separators belong together: 年 needs 月 and 日, and any other must be used
+    twice."""
     return (
         second == "月" and plain.endswith("日")
         if first == "年"

@@ -1,7 +1,7 @@
-"""The tables, and the rules about eligibility that they carry.
+"""The tables, and the rules of eligibility as their methods.
 
 Rules take the day (Asia/Tokyo) or the moment (seconds since 1970) as an argument and return plain
-values. Nothing here knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice on WEB交付.
+values. Nothing here imports Flask. Sources: 健康保険法施行規則47条 and the insurer's notice on WEB交付.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SEEN_EVERY = 30
 
 
 class Stale(Exception):
-    """The password that was proven is no longer the account's."""
+    """The account's password or address has changed since it was read."""
 
 
 class Table(Model):
@@ -54,11 +54,11 @@ class Table(Model):
 
 
 class Member(Table):
-    """A person of the roster (加入者) with what their certificate states.
+    """A person on the roster (加入者), with the data of their certificate.
 
-    The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`;
-    where the roster has a `person_id`, that is the key. `public_id` names the certificate in
-    addresses, by 96 random bits.
+    The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`,
+    or `person_id` if the roster has one. `public_id` names the certificate in URLs, and has 96
+    random bits.
     """
 
     public_id = CharField(unique=True, max_length=24)
@@ -93,15 +93,15 @@ class Member(Table):
 
     @property
     def last_day(self) -> dt.date | None:
-        """The last day on which the certificate counts: its expiry, at the latest the day before
-        the 75th birthday."""
+        """Return the last day on which the certificate is valid, or None if it has no expiry. It
+        ends by its expiry, and at the latest on the day before the 75th birthday."""
         if self.expires_on is None:
             return None
         return min(self.expires_on, birthday(self.birth_date, 75) - dt.timedelta(days=1))
 
     def state_on(self, day: dt.date) -> str:
-        """Return `valid`, or the first reason why it is not on that day: `ended`, `none`, `paper`,
-        `not_yet`, `expired`."""
+        """Return `valid`, or the first reason why the certificate is not valid on that day:
+        `ended`, `none`, `paper`, `not_yet` or `expired`."""
         if self.lost_on is not None and self.lost_on <= day:
             return "ended"
         if self.delivery != WEB:
@@ -114,31 +114,32 @@ class Member(Table):
 
     @property
     def first_day(self) -> dt.date:
-        """The first day on which the certificate counts: it is issued, and its owner is covered."""
+        """Return the first day on which the certificate is valid: it must be issued, and the member
+        must be qualified."""
         return max(self.qualified_on, self.issued_on or self.qualified_on)
 
     @property
     def last_covered(self) -> dt.date | None:
-        """The last day of the eligibility, or None if its end is not known: the day before that of
-        loss."""
+        """Return the last day of the eligibility, which is the day before the day of loss, or None
+        if its end is not known."""
         return self.lost_on - dt.timedelta(days=1) if self.lost_on else None
 
     def covered_on(self, day: dt.date) -> bool:
-        """Return whether the eligibility runs on that day. The day of loss itself is already
-        outside."""
+        """Return whether the member is eligible on that day. On the day of loss they no longer are."""
         return self.qualified_on <= day and (self.lost_on is None or day < self.lost_on)
 
     def is_child_on(self, day: dt.date, guardian_age: int) -> bool:
         """Return whether this is a dependent younger than `guardian_age` years, whose certificate
-        others of the household may show."""
+        others may show."""
         return self.relation == DEPENDENT and day < birthday(self.birth_date, guardian_age)
 
     def subscriber_on(self, day: dt.date) -> Member | None:
-        """Return the household's subscriber on that day: of those who are covered the newest, or
-        None.
+        """Return the household's subscriber on that day, or None. If several are covered then,
+        return the newest.
 
-        A 記号・番号 may be handed on, so there may have been others. A dependent's certificate names the
-        subscriber (47条3項), a withheld one too, and a dependent's letter is addressed to them.
+        A 記号・番号 may be given to another person later, so a household can have several subscribers. A
+        dependent's certificate names the subscriber (47条3項), even if that person is withheld. A
+        dependent's letter is addressed to them.
         """
         return newest_subscriber(Member, self.household, day).first()
 
@@ -181,11 +182,11 @@ class Member(Table):
         return self.guards_on(day, guardian_age, subscriber or self.subscriber_on(day))
 
     def family_on(self, day: dt.date, guardian_age: int) -> list[Member]:
-        """Return the others whom this person's home lists on that day, those whose certificate they
-        can show now first.
+        """Return the other members that this person's home page lists on that day. Those whose
+        certificate this person can show come first.
 
-        The subscriber sees every dependent who is covered and not withheld. An allowed adult
-        dependent sees the children, and anybody else nobody.
+        The subscriber sees every dependent who is covered and not withheld. An adult dependent whom
+        the subscriber has allowed sees the children. Everybody else gets an empty list.
         """
         subscriber = self.subscriber_on(day)
         if subscriber is None or not self.guards_on(day, guardian_age, subscriber):
@@ -206,15 +207,15 @@ class Member(Table):
         return valid and self.may_show(other, day, guardian_age, subscriber)
 
     def shows_others_on(self, day: dt.date, guardian_age: int) -> bool:
-        """Return whether this person can show somebody else's certificate on that day."""
+        """Return whether this person can show another member's certificate on that day."""
         first = next(iter(self.family_on(day, guardian_age)), None)
         return first is not None and self.can_show(first, day, guardian_age)
 
 
 def newest_subscriber(people: Any, household: Any, day: dt.date) -> Any:
-    """Return the query for the newest of a household's subscribers who are covered on that day.
+    """Return a query for the household's newest subscriber among those who are covered on that day.
 
-    `people` is Member or an alias of it; `household` may be the column of another.
+    `people` is Member or an alias of it. `household` is a value or a column of another table.
     """
     covered = (people.qualified_on <= day) & (people.lost_on.is_null() | (people.lost_on > day))
     found = people.select(people).where(
@@ -224,7 +225,7 @@ def newest_subscriber(people: Any, household: Any, day: dt.date) -> Any:
 
 
 class Account(Table):
-    """The login of a member. There is none for a withheld person."""
+    """The login of a member. Withheld members have none."""
 
     member_id: Any
     member = ForeignKeyField(Member, primary_key=True, backref="accounts", on_delete="CASCADE")
@@ -239,8 +240,8 @@ class Account(Table):
 
     @property
     def mark(self) -> str:
-        """A mark of the present password and address. Whoever gave the password has proven it,
-        until either changes."""
+        """Return a hash that changes whenever the password or the address changes. Cookies and
+        links that were made after a right password, or for the present address, are bound to it."""
         return hashlib.sha256(
             f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()
         ).hexdigest()[:24]
@@ -255,8 +256,8 @@ class Account(Table):
 
 
 class Trust(Table):
-    """A phone that passed the one-time code and needs none for a while. `id` is the hash of what
-    its cookie holds."""
+    """A phone that needs no one-time code until `expires_at`. `id` is the hash of the secret in its
+    cookie."""
 
     id = CharField(primary_key=True, max_length=64)
     account = ForeignKeyField(Account, backref="trusts", on_delete="CASCADE")
@@ -266,7 +267,8 @@ class Trust(Table):
 
 
 class Session(Table):
-    """A login on one browser. It, not the cookie, says whether somebody is logged in."""
+    """A login on one browser. This row, and not the cookie, decides whether the login is still
+    valid."""
 
     account_id: Any
     trust_id: Any
@@ -288,23 +290,23 @@ class Session(Table):
         return self.id
 
     def runs_at(self, now: float) -> bool:
-        """Return whether this login still counts: it has not ended, was seen within the idle time,
-        and began within 12 hours."""
+        """Return whether this login is still valid: it has not ended, was seen within the idle
+        time, and began less than 12 hours ago."""
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
         seen = -AHEAD <= now - self.seen_at < idle + SEEN_EVERY
         return self.ended_at is None and seen and now < self.created_at + SESSION_LIFE
 
     @classmethod
     def runs(cls, now: float) -> Any:
-        """Return `runs_at` as a clause of a query."""
+        """Return the condition of runs_at as a clause for queries."""
         idle = Case(None, [(cls.trusted, SESSION_IDLE_TRUSTED)], SESSION_IDLE)
         seen = (cls.seen_at + idle + SEEN_EVERY > int(now)) & (cls.seen_at <= int(now) + AHEAD)
         return cls.ended_at.is_null() & seen & (cls.created_at > int(now) - SESSION_LIFE)
 
 
 class Challenge(Table):
-    """A one-time code on its way: what it proves, and what to do once it is proven. The code itself
-    is not stored."""
+    """A one-time code that was sent, with its purpose and the data to store once it is entered. The
+    code is not stored."""
 
     account_id: Any
     id = CharField(primary_key=True, max_length=32)
@@ -319,8 +321,8 @@ class Challenge(Table):
 
 
 class Mail(Table):
-    """A mail to be sent, without its text, which is made when it goes out. The address is emptied
-    once it is gone."""
+    """A mail in the queue. Its text is made when it is sent. The address is deleted once the mail
+    was sent or has failed."""
 
     account_id: Any
     challenge_id: Any
@@ -338,14 +340,14 @@ class Mail(Table):
 
     @classmethod
     def queue(cls, kind: str, account: Account | None, address: str, now: float) -> Mail:
-        """Have a mail sent, off the request's path."""
+        """Queue a mail, which a thread of the mailer will send."""
         return cls.create(
             kind=kind, account=account, address=address, created_at=int(now), due_at=int(now)
         )
 
 
 class Display(Table):
-    """A certificate shown: who, whose, since when. Polls are not recorded."""
+    """A record that a person opened a certificate's page. Its polls are not recorded."""
 
     id = CharField(primary_key=True, max_length=32)
     session = ForeignKeyField(Session, on_delete="CASCADE")
@@ -368,8 +370,8 @@ class Counter(Table):
 
 
 class Audit(Table):
-    """What happened, to whom, by whom: no password, code or token, and no personal data but the row
-    ids."""
+    """The audit trail: which action was taken, by which member, and on which member's account. It
+    contains no password, code or token, and no personal data except row ids."""
 
     at = BigIntegerField(index=True)
     action = CharField()
@@ -382,7 +384,7 @@ class Audit(Table):
     def note(
         cls, now: float, action: str, actor: int | None, member: int | None = None, detail: str = ""
     ) -> None:
-        """Write one line of the trail."""
+        """Write one entry."""
         cls.create(at=int(now), action=action, actor=actor, member=member or actor, detail=detail)
 
 

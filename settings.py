@@ -1,5 +1,5 @@
-"""What the environment may say, in one table. `KAKUNIN_` names that are not in it, or cannot be
-read, stop the program."""
+"""Read the settings from the environment. A `KAKUNIN_` variable that is unknown or cannot be read
+stops the program."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ WEAK_KEY = (
 
 
 class BadSetting(click.ClickException):
-    """A setting that cannot be used; the text is a sentence for the operator."""
+    """A setting cannot be used. The text is a sentence for the operator."""
 
 
 def load(app: Flask) -> None:
-    """Fill `app.config` from the environment. Raises BadSetting."""
+    """Fill `app.config` from the environment. Raise BadSetting if a setting cannot be used."""
     raw = Flask(__name__).config
     raw.clear()
     raw.from_prefixed_env("KAKUNIN", loads=str)
@@ -108,8 +108,10 @@ def _read(name: str, setting: Setting, text: str | None) -> Any:
 
 
 def _insurer(number: str, given: Any) -> dict[str, Any]:
-    """Return an insurer with every optional text there is. Raise BadSetting if it has no name, or
-    an address that is none."""
+    """Return an insurer's data, with empty defaults for all optional texts.
+
+    Raise BadSetting if the name is missing, or if a text, link or URL is malformed.
+    """
     blank = dict.fromkeys((*INSURER_TEXTS, *INSURER_URLS), "")
     if not isinstance(given, dict) or not given.get("name"):
         raise BadSetting(f"KAKUNIN_INSURERS: {number} needs a name, and texts only.")
@@ -139,7 +141,7 @@ def _is_link(link: Any) -> bool:
 
 
 def check_keys(config: dict[str, Any]) -> None:
-    """Raise BadSetting if the secret key, or one that it replaced, can be guessed."""
+    """Raise BadSetting if the secret key or one of its fallbacks can be guessed."""
     for key in (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"]):
         repeats = key in (key + key)[1:-1]
         if len(key) < 32 or len(set(key)) < 8 or repeats:
@@ -147,7 +149,7 @@ def check_keys(config: dict[str, Any]) -> None:
 
 
 def check_serving(config: dict[str, Any]) -> None:
-    """Raise BadSetting with a sentence about what the server refuses to start without."""
+    """Raise BadSetting if a setting that the server needs is missing or unsafe."""
     check_keys(config)
     base, insecure = urlsplit(config["BASE_URL"]), bool(config["INSECURE_COOKIES"])
     needs = [
@@ -176,11 +178,11 @@ def check_serving(config: dict[str, Any]) -> None:
 
 
 def check_schema() -> None:
-    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages
-    say so until it does.
+    """Raise BadSetting if the database's schema is older than the program.
 
-    A newer one is served: migrations only add (docs/upgrades.md), so that machines are renewed, or
-    put back, one by one.
+    A newer schema is accepted. Since migrations only add (docs/upgrades.md), machines can be
+    upgraded or put back one by one. If the database does not answer, the server starts all the
+    same, and pages say so until it does.
     """
     with contextlib.suppress(OperationalError), database.connection_context():
         if not schema_up_to_date():
@@ -194,7 +196,8 @@ def schema_up_to_date() -> bool:
 
 
 def own_addresses() -> set[str]:
-    """Return the names and addresses under which this machine is reached on its own network."""
+    """Return the host names and addresses under which this machine can be reached on its own
+    network."""
     found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
         # nothing is sent: it only asks which address a packet would leave from
@@ -206,7 +209,8 @@ def own_addresses() -> set[str]:
 
 
 def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, Any]:
-    """Return the insurer whose name a member reads: their own, or the deployment's first."""
+    """Return the member's insurer. If the member is None or their insurer is not configured, return
+    the first one."""
     insurers: dict[str, dict[str, Any]] = config["INSURERS"]
     if member is not None and member.insurer_number in insurers:
         return insurers[member.insurer_number]
@@ -221,5 +225,5 @@ def server_options(cores: int) -> dict[str, int]:
 
     Each is overridable by the environment: WORKERS, THREADS, BACKLOG, BACKPRESSURE.
     """
-    defaults = {"WORKERS": cores, "THREADS": 64, "BACKLOG": 32768, "BACKPRESSURE": 12000}
+    defaults = {"WORKERS": cores, "THREADS": 96, "BACKLOG": 32768, "BACKPRESSURE": 12000}
     return {name: int(os.environ.get(name, default)) for name, default in defaults.items()}

@@ -1,4 +1,5 @@
-"""Accounts: who has which, addresses, registration, new passwords, and their end. Knows no Flask."""
+"""Accounts: look-up, e-mail addresses, registration, new passwords, and withdrawal. Nothing here
+imports Flask."""
 
 from __future__ import annotations
 
@@ -18,17 +19,17 @@ from models import Account, Audit, Challenge, Mail, Member
 
 
 def email_key(address: str) -> str:
-    """Return the address as it is compared. It belongs to one person, whatever capitals it is typed
-    with."""
+    """Return the address folded for comparison. Addresses that differ only in case belong to one
+    person."""
     return address.casefold()
 
 
 def clean_email(typed: str) -> str | None:
-    """Return the address as it is kept, or None if it cannot be one.
+    """Return the address as it is stored, or None if the text is not an address.
 
-    Width and spaces are folded. Old carriers' addresses with two dots, or one before the @, are
-    real and accepted. The letters are ASCII: a look-alike from another script would name a
-    different mailbox.
+    Full-width characters are folded and spaces are dropped. Two dots in a row and a dot before the
+    @ are accepted, because addresses of Japanese mobile carriers from earlier years have them. All
+    letters must be ASCII, since a look-alike from another script would name a different mailbox.
     """
     text = re.sub(r"\s", "", unicodedata.normalize("NFKC", typed))
     fits = re.fullmatch(
@@ -43,12 +44,12 @@ def clean_email(typed: str) -> str | None:
 
 
 def mask(address: str) -> str:
-    """Return the address as a page shows it: h***@docomo.ne.jp."""
+    """Return the address as a page shows it, e.g. h***@docomo.ne.jp."""
     return f"{address[:1]}***@{address.rpartition('@')[2]}"
 
 
 def find(login_id: str) -> Account | None:
-    """Return the account whose login ID this is, however people type it; None if there is none."""
+    """Return the account with this login ID, as a person typed it, or None."""
     return (
         Account.select(Account, Member)
         .join(Member)
@@ -58,11 +59,11 @@ def find(login_id: str) -> Account | None:
 
 
 def finish_registration(challenge: Challenge, now: float) -> bool:
-    """Make the address and password of first use the account's, since its code came, end every
-    other pending step, and send a mail that keeps the login ID for its owner.
+    """Give the account the address and password that were entered on first use, void its other
+    codes, and queue a mail that keeps the login ID for its owner.
 
-    Return False if the address has become somebody else's meanwhile. Raise Stale if the letter's
-    password is over.
+    Call it when the code was right. Return False if another account has taken the address in the
+    meantime. Raise Stale if the temporary password is no longer in force.
     """
     return _settle(
         challenge,
@@ -76,10 +77,10 @@ def finish_registration(challenge: Challenge, now: float) -> bool:
 
 
 def finish_email(challenge: Challenge, now: float) -> bool:
-    """Make the new address the account's, since its code came, and tell the old one.
+    """Give the account its new address, and queue a notice to the old one.
 
-    Return False if the address has become somebody else's meanwhile. Raise Stale if the password
-    has changed.
+    Call it when the code was right. Return False if another account has taken the address in the
+    meantime. Raise Stale if the password has changed.
     """
     tell = "email_changed", challenge.account.email or ""
     return _settle(challenge, "account.email_changed", now, tell=tell)
@@ -107,16 +108,16 @@ def _settle(
 
 
 def email_owner(address: str, besides: Account) -> Account | None:
-    """Return another account that uses this address, or None."""
+    """Return the other account that uses this address, or None."""
     taken = Account.email_key == email_key(address), Account.member != besides.member_id
     return Account.select().where(*taken).first()
 
 
 def set_password(account: Account, password: str, now: float, action: str) -> None:
-    """Set a new password, end every session, trust and code, and tell the owner by mail.
+    """Set a new password, end every session, trust and code, and queue a notice to the owner.
 
-    Raise Stale if the password is no longer the one that `account` was read with: of two at once,
-    one counts.
+    Raise Stale if the password has changed since `account` was read, so of two changes at once only
+    one succeeds.
     """
     hashed = passwords.hash_password(password)
     with transaction():
@@ -131,8 +132,9 @@ def set_password(account: Account, password: str, now: float, action: str) -> No
 
 
 def withhold(member_ids: Iterable[int]) -> None:
-    """Delete the web accounts of people who turned withheld, with their sessions, trusts and codes.
-    Their addresses are free, and no mail goes there.
+    """Delete the accounts of members who are now withheld, with their sessions, trusts and codes.
+
+    Other accounts may use their addresses from then on. Mails to them that still wait are deleted.
     """
     theirs = Account.member.in_(list(member_ids))
     drop_mails(theirs)
@@ -140,8 +142,10 @@ def withhold(member_ids: Iterable[int]) -> None:
 
 
 def drop_mails(whose: Any, *, address_too: bool = True) -> None:
-    """Delete the waiting mails of these accounts; with `address_too` also those of others to their
-    addresses, e.g. the one that says that an address is taken. `whose` is a clause on Account.
+    """Delete the waiting mails of the accounts that `whose`, a clause on Account, selects.
+
+    With `address_too`, also delete other accounts' mails to their addresses, e.g. the notice that
+    an address is taken.
     """
     drop = Mail.account.in_(Account.select(Account.member).where(whose))
     if address_too:
@@ -153,9 +157,10 @@ RESET_LIFE = 30 * 60
 
 
 def ask_reset(login_id: str, address: str, now: float) -> None:
-    """Queue a reset mail if the address is that of the account with this ID.
+    """Queue a reset mail if the account with this ID has this address.
 
-    The work is the same if it is not: a mail is queued, and deleted before anybody else can see it.
+    If it does not, the mail is queued and deleted within one transaction, so that both cases do the
+    same work.
     """
     account = find(login_id)
     fits = account is not None and account.password_hash and account.email_key == email_key(address)
@@ -167,14 +172,16 @@ def ask_reset(login_id: str, address: str, now: float) -> None:
 
 
 def reset_token(account: Account, keys: Keys) -> str:
-    """Return what a reset mail's link holds. It is bound to the password and address that it was
-    made for."""
+    """Return the token for the link in a reset mail. It is bound to the account's present password
+    and address."""
     return keys.links("reset").dumps([account.member.public_id, account.mark])
 
 
 def read_reset_token(token: str, keys: Keys) -> Account | None:
-    """Return the account that a reset link is for while it is good: 30 minutes, and no longer than
-    the password it replaces."""
+    """Return the account that this token resets, or None if the token is not valid.
+
+    A token is valid for 30 minutes, and only until the password or the address changes.
+    """
     try:
         public_id, mark = keys.links("reset").loads(token, max_age=RESET_LIFE)
     except (BadData, ValueError, TypeError):
@@ -183,8 +190,8 @@ def read_reset_token(token: str, keys: Keys) -> Account | None:
 
 
 def proven(public_id: str, mark: str) -> Account | None:
-    """Return the member's account if it still has the password and the address that this mark was
-    made of."""
+    """Return the member's account if `mark` is still its Account.mark, i.e. its password and
+    address are unchanged; else None."""
     if not (isinstance(public_id, str) and isinstance(mark, str)):
         return None
     account = (

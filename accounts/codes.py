@@ -1,7 +1,7 @@
-"""One-time codes: sent, and taken.
+"""Send and check one-time codes.
 
-Codes are HOTP (pyotp) under a secret derived from the server's key and the challenge's random id,
-so nothing of them is stored.
+A code is an HOTP (pyotp) whose secret is derived from the server's key and the challenge's random
+id, so no code is stored.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def send_code(
     password_hash: str | None = None,
     decoy: bool = False,
 ) -> Challenge:
-    """Make a new challenge for this member, void the ones before it, and queue its mail.
+    """Create a challenge for this account, void its earlier ones, and queue the mail with the code.
 
-    With `decoy` the address belongs to somebody else: its owner is told instead, and no code will
-    ever fit. Raise TooMany at the sixth within 15 minutes, and Stale if the password has changed
-    since `account` was read.
+    Pass `decoy` if the address belongs to another account. The mail then tells its owner so, and no
+    code will ever be right. Raise TooMany at the sixth challenge within 15 minutes, and Stale if
+    the password has changed since `account` was read.
     """
     moment = int(now)
     with transaction():
@@ -86,11 +86,11 @@ def is_open(challenge: Challenge, now: float) -> bool:
 
 
 def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
-    """Return whether `typed` proves the challenge now. If so, the code is used up: of many who
-    enter it at once, one gets in.
+    """Return whether `typed` is the right code for an open challenge. A right code is used up, and
+    can be used only once.
 
-    The answer is the same False for a wrong, an expired, a used and a locked code. Each try counts
-    before the code is looked at.
+    Return False alike if the code is wrong, expired or used, or if five tries have been made. Each
+    try is counted before the code is compared.
     """
     moment = int(now)
     open_now = _open_at(challenge, moment)

@@ -11,12 +11,12 @@ NAMELESS = ("login.failed", "reset.asked")
 
 
 def sweep(now: float, audit_days: int) -> None:
-    """Delete what is over: codes and counters after a day, mails after a week, expired trusts; the
-    audit trail, and past sessions with their displays, after `audit_days` days.
+    """Delete codes and counters after a day, mails after a week, and trusts when they expire.
+    Delete the audit trail, and past sessions with their displays, after `audit_days` days.
 
-    Lines of the trail that name no member, as guesses at IDs that nobody has, go after a week:
-    anybody can have as many of them written as they like. Only a month is searched for them, since
-    the trail may hold millions.
+    Entries in the trail that name no member, such as guesses at IDs that nobody has, are deleted
+    after a week, because anybody can cause any number of them. Only the month before that week is
+    searched for them, since the trail may hold millions of rows.
     """
     moment, day = int(now), 86400
     Challenge.delete().where(Challenge.created_at < moment - day).execute()

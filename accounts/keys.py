@@ -1,7 +1,8 @@
-"""The server's keys, and the secrets that people type: login IDs and temporary passwords, drawn,
-folded and hashed.
+"""The server's keys, and the login IDs and temporary passwords that people type: how they are
+drawn, folded and hashed.
 
-Every keyed value is checked under the present key and under each fallback.
+Each signature, hash or code that a person or browser sends is checked under the present key and
+under each fallback.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ SYMBOLS = LETTERS + "34679"
 
 
 def fold(text: str) -> str:
-    """Fold what people type for an ID, a code or a temporary password: width and capitals count as
-    one, spaces and hyphens go."""
+    """Return a typed ID, code or temporary password with width and case folded, and without spaces
+    and hyphens."""
     return re.sub(r"[\s\-‐-―−ーｰ_]", "", unicodedata.normalize("NFKC", text)).upper()
 
 
 def grouped(text: str) -> str:
-    """Return an ID or a temporary password as it is printed: in groups, after a letter, so that
-    Excel takes it for text."""
+    """Return an ID or a temporary password with hyphens, as it is printed. Excel does not convert
+    it to a number or a date, since it begins with a letter and contains hyphens.
+    """
     cut = {10: (1, 4, 7), 14: (5, 9)}.get(len(text), ())
     return "-".join(text[a:b] for a, b in zip((0, *cut), (*cut, len(text)), strict=True))
 
 
 def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str]:
-    """Yield `count` random strings of `length` symbols, each drawn without bias. A million take
+    """Return `count` random strings of `length` symbols, each drawn without bias. A million take
     about a second."""
 
     def stream(alphabet: str, wanted: int) -> str:
@@ -55,22 +57,27 @@ def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str
 
 
 def login_ids(count: int) -> Iterator[str]:
-    """Yield random login IDs, a letter and nine digits. With a million members, one blind guess in
-    2,600 is somebody's ID.
+    """Return random login IDs of a letter and nine digits. With a million members, one blind guess
+    in 2,600 is somebody's ID.
 
-    Without 0 and 1, which are taken for letters. The caller sees to it that none is given twice.
+    They do not contain 0 and 1, which people take for letters. The caller must check that no ID is
+    given twice.
     """
     return _random_text(LETTERS, "23456789", 10, count)
 
 
 def temporary_passwords(count: int) -> Iterator[str]:
-    """Yield random temporary passwords of 64 bits: a letter and 13 symbols, without look-alikes."""
+    """Return random temporary passwords of 64 bits: 14 symbols without look-alikes, of which the
+    first is a letter."""
     return _random_text(LETTERS, SYMBOLS, 14, count)
 
 
 class Stamps(TimestampSigner):
-    """Signatures with a time, which may be that of a machine whose clock is a little ahead:
-    itsdangerous refuses those."""
+    """A signer that accepts times up to AHEAD seconds in the future, since another machine's clock
+    may be ahead.
+
+    itsdangerous itself refuses them.
+    """
 
     def unsign(self, signed_value: str | bytes, *options: Any, **named: Any) -> Any:
         try:
@@ -103,8 +110,8 @@ class Keys:
         )
 
     def hash_temporary(self, passwords: Iterable[str]) -> list[str]:
-        """Return the keyed hash of each temporary password, as it is stored. 64 random bits need no
-        slow hash."""
+        """Return the keyed hash of each temporary password, as it is stored. With 64 random bits
+        they need no slow hash."""
         keyed = hmac.new(self.signer("temporary").derive_key(), digestmod="sha256")
 
         def hashed(text: bytes) -> str:
@@ -123,7 +130,8 @@ class Keys:
         return any([hmac.compare_digest(h, stored or "") for h in hashes])
 
     def name(self, kind: str, value: str) -> str:
-        """Return a keyed name for a counter, so that its table holds no address and no ID."""
+        """Return a keyed hash as the name of a counter, so that the table of counters contains no
+        addresses and no IDs."""
         return hmac.digest(
             self.signer(f"counter.{kind}").derive_key(), value.encode(), "sha256"
         ).hex()[:48]
@@ -135,7 +143,7 @@ class Keys:
             yield pyotp.HOTP(base64.b32encode(digest).decode()).at(0)
 
     def code(self, challenge: Challenge) -> str:
-        """Return the six digits that prove this challenge."""
+        """Return the six-digit code of this challenge."""
         return next(self._codes(challenge.id))
 
     def fits_code(self, typed: str, challenge: Challenge) -> bool:

@@ -1,10 +1,10 @@
 """Limits on tries, counted in the database, so that they hold across processes, machines and
 restarts.
 
-A try is taken before it is looked at and given back if it was right, so that a burst of tries gets
-no further than one after the other. Counted apart are wrong passwords of an ID, of an address and
-of a known browser, wrong birth dates, wrong codes of a member (whichever code), and requests for a
-reset mail.
+A try is counted before it is checked, and uncounted if it was right. A burst of concurrent tries
+therefore gets no further than the same tries one after the other. There are separate limits for
+wrong passwords by ID, by address and by known browser, for wrong birth dates, for a member's wrong
+codes (over all of their codes), and for requests for a reset mail.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MINUTE, DAY = 60, 86400
 
 
 class Limit(NamedTuple):
-    """How many tries cost nothing within a window, and how long the others wait.
+    """The number of tries that cost nothing within a window, and the waits after further ones.
 
-    Try number `free` of a window makes the next one wait for `first_wait` seconds. Each further try
-    doubles the wait, up to `longest_wait` seconds. A window lasts `window` seconds from its first
-    try; then the count begins anew.
+    After try number `free` of a window, the next one must wait for `first_wait` seconds. Each
+    further try doubles the wait, up to `longest_wait` seconds. A window lasts `window` seconds from
+    its first try. Then the count starts again.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Limit(NamedTuple):
     longest_wait: int
 
     def wait(self, count: int) -> int:
-        """Return the seconds that the next try waits after try number `count`."""
+        """Return for how many seconds the next try must wait after try number `count`."""
         return (
             0
             if count < self.free
@@ -64,8 +64,9 @@ RESET_MAIL_OF_ADDRESS = Limit(
 class Try(NamedTuple):
     """One try against a limit, counted under `value`.
 
-    With `about`, only the first try about the same thing within a window counts: an address is
-    slowed by the number of different IDs that failed there, not by one person who is clumsy.
+    If `about` is given, only the first try with the same `about` counts within a window. So a
+    network address is slowed by the number of different IDs that failed there, and not by one
+    person who mistypes often.
     """
 
     limit: Limit
@@ -74,7 +75,7 @@ class Try(NamedTuple):
 
 
 class TooMany(Exception):
-    """A limit holds, of tries or of mails. `until` is the moment from which the next one is
+    """A limit on tries or mails is reached. `until` is the moment from which the next one is
     allowed, in seconds since 1970."""
 
     def __init__(self, until: int) -> None:
@@ -84,7 +85,7 @@ class TooMany(Exception):
 def take(keys: Keys, now: float, *tries: Try) -> None:
     """Count one try against each limit. Raise TooMany, and count nothing, if one of them holds.
 
-    A refused try is not counted, so nobody's wait grows while they are waiting.
+    Since a refused try is not counted, trying during a wait does not prolong it.
     """
     with transaction():
         # always in one order, so that two never wait for each other
@@ -100,7 +101,8 @@ def take(keys: Keys, now: float, *tries: Try) -> None:
 
 
 def _count(name: str, limit: Limit, now: float) -> int | None:
-    """Count one try by one statement and return its number, or None if the limit holds."""
+    """Count one try in one statement. Return its number within the window, or None if tries must
+    wait."""
     moment = int(now)
     stale = (Counter.since <= moment - limit.window) | (Counter.since > moment + AHEAD)
     number = Case(None, [(stale, 1)], Counter.count + 1)
@@ -129,8 +131,11 @@ def _count(name: str, limit: Limit, now: float) -> int | None:
 
 
 def _until(name: str, limit: Limit, now: float) -> int:
-    """Return the moment until which tries wait; 0 if there is none, or if a clock that was set back
-    since began the wait."""
+    """Return the moment until which tries must wait, or 0 if they need not.
+
+    A moment further ahead than `longest_wait` is ignored, since the clock was set back after the
+    wait began.
+    """
     until = Counter.select(Counter.until).where(Counter.id == name).scalar() or 0
     return until if until <= now + limit.longest_wait + AHEAD else 0
 
@@ -140,7 +145,7 @@ def _about(keys: Keys, limit: Limit, value: str, about: str) -> str:
 
 
 def give_back(keys: Keys, now: float, *tries: Try) -> None:
-    """Uncount tries that were right, and end the waits that they began."""
+    """Uncount tries that were right, and end the waits that they caused."""
     moment = int(now)
     with transaction():
         for limit, value, about in sorted(tries):
@@ -151,7 +156,7 @@ def give_back(keys: Keys, now: float, *tries: Try) -> None:
 
 
 def _uncount(name: str, moment: int) -> int | None:
-    """Return the count that is left, or None if nothing is counted under this name."""
+    """Uncount one try. Return the remaining count, or None if nothing was counted under this name."""
     counted = (Counter.id == name) & (Counter.count > 0)
     ended = Case(None, [(Counter.until > moment, moment)], Counter.until)
     rows = (
@@ -165,7 +170,7 @@ def _uncount(name: str, moment: int) -> int | None:
 
 
 def forget(keys: Keys, *tries: Try) -> None:
-    """Delete what was counted under these values: the right password came."""
+    """Reset the counts of these tries, e.g. after the right password."""
     Counter.delete().where(
         Counter.id.in_([keys.name(one.limit.kind, one.value) for one in tries])
     ).execute()

@@ -1,8 +1,8 @@
-"""Mail, off the request's path: a queue in the database, and a few threads a process that send what
-is due.
+"""Send mail outside of requests. The queue is a table of the database, and WORKERS threads in each
+process send what is due.
 
-The text is made when a mail goes out, so that no code and no link is stored. A mail whose process
-dies is sent by another. Addresses are emptied once a mail is gone.
+A mail's text is made when it is sent, so that no code and no link is stored. If a process dies,
+another sends its mails. The address is deleted once a mail was sent or has failed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ log = logging.getLogger("kakunin.mail")
 
 
 def state(challenge: Challenge, now: float) -> str:
-    """Return what the waiting person is told about the mail with the code: `waiting`, `sent` or
+    """Return the state of the code's mail as the waiting person is told it: `waiting`, `sent` or
     `failed`."""
     mail = Mail.select().where(Mail.challenge == challenge.id).order_by(Mail.id.desc()).first()
     if mail is None or mail.state == "sent":
@@ -60,14 +60,15 @@ def state(challenge: Challenge, now: float) -> str:
 
 
 class Transport:
-    """One connection to where mail goes, as KAKUNIN_MAIL_URL says. Used by one thread."""
+    """A connection to the mail server or the folder that KAKUNIN_MAIL_URL names. It must be used by
+    one thread only."""
 
     def __init__(self, url: str) -> None:
         self.url = urlsplit(url)
         self.smtp: smtplib.SMTP | None = None
 
     def send(self, message: EmailMessage) -> None:
-        """Send one mail. Raise OSError or smtplib.SMTPException."""
+        """Send a message. Raise OSError or smtplib.SMTPException if that fails."""
         if self.url.scheme == "outbox":
             return self._to_outbox(message)
         if self.smtp is None:
@@ -113,8 +114,8 @@ class Transport:
 
 
 class Mailer:
-    """Sends what is due. `render(template, values)` gives a mail's text; its first line is its
-    subject."""
+    """Send the mails that are due. `render(template, values)` returns a mail's text, whose first
+    line is the subject."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class Mailer:
         self._bell.put(None)
 
     def _staff(self) -> None:
-        """Start the threads that are missing: all of them at first, later any that ended."""
+        """Start the threads at the first call, and later replace any that have ended."""
         with self._staffing:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             for _ in range(WORKERS - len(self._threads)):
@@ -145,7 +146,7 @@ class Mailer:
                 thread.start()
 
     def _work(self) -> None:
-        """Send mails as long as the process runs, whatever goes wrong with one of them or with the
+        """Send mails as long as the process runs. Go on after any error of a mail or of the
         database."""
         transport = Transport(self.config["MAIL_URL"])
         while True:
@@ -166,8 +167,9 @@ class Mailer:
                 transport.close()
 
     def _tidy(self) -> None:
-        """Once a minute, whichever thread comes first: note that mails are sent. Once an hour:
-        delete what is over. Once a day: say that the roster is old.
+        """Do the regular work of the process, in whichever thread comes first. Once a minute, note
+        that mail threads run. Once an hour, delete old rows (see housekeeping.sweep). Once a day,
+        log a warning if the roster is old.
         """
         now = self.now()
         if now >= self._beat_at:
@@ -197,8 +199,8 @@ class Mailer:
             pass
 
     def _send_next(self, transport: Transport) -> bool:
-        """Send the next mail that is due, if there is one. No connection to the database is held
-        while it is sent."""
+        """Send the next mail that is due and return whether there was one. Hold no database
+        connection while sending."""
         with connected():
             mail = self._take()
         if mail is not None:
@@ -224,11 +226,13 @@ class Mailer:
         return None
 
     def _deliver(self, mail: Mail, transport: Transport) -> None:
-        """Send a mail and note what came of it. Raise one of AWAY only: then it is sent again after
-        LEASE seconds.
+        """Send a mail and store the outcome.
 
-        What the mail server or the network refuses for now is tried again. What a mail itself
-        raises fails it for good, and is logged by its type alone: its words may hold an address.
+        After a temporary refusal by the mail server, or a failure of the network, the mail is tried
+        again. After any error of the mail itself it has failed for good. Errors are logged by type
+        or code alone, since their messages may contain an address. Raise only errors of the
+        database, i.e. PeeweeException or one of AWAY. The mail is then sent again after LEASE
+        seconds.
         """
         try:
             with connected():
@@ -260,8 +264,8 @@ class Mailer:
             self._note(mail, outcome)
 
     def _note(self, mail: Mail, outcome: str) -> None:
-        """Store what came of a try: `sent`, `failed`, or `waiting` for the next one, after the last
-        of which it failed."""
+        """Store the outcome of a try: `sent`, `failed`, or `waiting` for the next try. After the
+        last try, `waiting` is `failed`."""
         due = mail.due_at
         if outcome == "waiting" and mail.attempts < len(RETRIES):
             due = int(self.now()) + RETRIES[mail.attempts]
@@ -273,8 +277,8 @@ class Mailer:
         ).execute()
 
     def message(self, mail: Mail) -> EmailMessage | None:
-        """Return the mail as it goes out, or None if it has nothing to say any more or no longer
-        somebody to say it to."""
+        """Return the message to send, or None if it has become pointless, e.g. since its code is
+        void or its account deleted."""
         account = (
             Account.select(Account, Member)
             .join(Member)
@@ -325,8 +329,7 @@ class Mailer:
 
 
 def _belongs(mail: Mail, account: Account, challenge: Challenge | None) -> bool:
-    """Return whether the mail still belongs at its address, which may have changed hands or been
-    freed meanwhile."""
+    """Return whether the address still belongs to the person that this kind of mail is for."""
     if mail.kind == "email_changed":
         return True  # told at the old address
     if mail.kind == "taken":
@@ -338,8 +341,8 @@ def _belongs(mail: Mail, account: Account, challenge: Challenge | None) -> bool:
 
 
 def send_test(config: dict[str, Any], address: str) -> None:
-    """Send one mail at once, to see that the settings are right. Raises OSError or
-    smtplib.SMTPException."""
+    """Send one test mail at once, to check the settings. Raise OSError or smtplib.SMTPException if
+    that fails."""
     transport = Transport(config["MAIL_URL"])
     mailer = Mailer(
         config,

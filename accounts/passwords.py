@@ -1,4 +1,4 @@
-"""People's own passwords: which are taken, how they are kept, and whether one is right."""
+"""Members' own passwords: which ones are accepted, how they are stored, and how one is checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import jaconv
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from zxcvbn import zxcvbn
+from zxcvbn import matching, zxcvbn
 
 from accounts.keys import Keys
 from database import rest
@@ -26,15 +26,22 @@ _hashing = threading.BoundedSemaphore(4)
 """19 MiB and 25 ms each: more at once than there are cores only costs memory."""
 
 _estimating = threading.BoundedSemaphore(1)
-"""zxcvbn is pure Python: it holds the interpreter, and with it the clocks, for as long as it runs."""
+"""zxcvbn is pure Python, so two at once would hold the clocks twice; and it keeps `user_inputs` in
+a table of the process."""
 
 PASSWORD_MIN, PASSWORD_MAX = 10, 128
 ESTIMATED = 32
 """Characters of a password that zxcvbn sees."""
-_ONE_OF_EACH = str.maketrans("@{[<!|$+", "4(((1157")
-"""zxcvbn tries every way to read look-alike symbols as letters, 576 in all for 20 odd characters,
-which took 1.4 s. With one symbol for each letter there are four, and 30 ms at most.
+READINGS = 16
+"""In how many ways, at most, zxcvbn reads a password's symbols as letters: 4 and @ as a; 1, ! and |
+as i.
+
+32 characters may have over 700 readings, which took 0.7 s. With 16 of them the worst password found
+took 35 ms. Passwords that people type have fewer (P4$$w0rd1 has two), and symbols stay symbols, so
+that !@#$%^&*() is still a row of keys.
 """
+_every_reading = matching.enumerate_l33t_subs
+matching.enumerate_l33t_subs = lambda table: _every_reading(table)[:READINGS]
 GUESSES_MIN = 10**6
 """A password that zxcvbn guesses sooner is refused: the common ones, and what is made of the ID,
 the name, the birth date."""
@@ -56,11 +63,11 @@ SERVICE_WORDS = (
 
 
 def password_fault(password: str, account: Account, context: Iterable[str] = ()) -> str | None:
-    """Return why this cannot be the member's own password: `short`, `long` or `weak`; None if it
-    can.
+    """Return why this password is refused: `short`, `long` or `weak`. Return None if it is
+    accepted.
 
-    `context` holds words that everybody knows here, such as the insurer's name. Source: ASVS 5.0,
-    6.2.
+    `context` holds words that all members know, such as the insurer's name. A password with control
+    characters counts as `long`, whose message covers both. Source: ASVS 5.0, 6.2.
     """
     if len(password) < PASSWORD_MIN:
         return "short"
@@ -77,18 +84,13 @@ def password_fault(password: str, account: Account, context: Iterable[str] = ())
     if len(rest) < 4:
         return "weak"
     with _estimating:
-        return (
-            "weak"
-            if zxcvbn(password[:ESTIMATED].translate(_ONE_OF_EACH), user_inputs=sorted(known))[
-                "guesses"
-            ]
-            < GUESSES_MIN
-            else None
-        )
+        guesses = zxcvbn(password[:ESTIMATED], user_inputs=sorted(known))["guesses"]
+    return "weak" if guesses < GUESSES_MIN else None
 
 
 def _known_words(account: Account, context: Iterable[str]) -> set[str]:
-    """Return what others know of this person and this service, in the spelling of `_spelling`."""
+    """Return the words that others know about this person and this service, each folded by
+    `_spelling`."""
     member, born = account.member, account.member.birth_date
     words = [
         account.login_id,
@@ -124,8 +126,8 @@ _ALIKE = [pair.split() for pair in _PAIRS.split(", ")]
 
 
 def _spelling(text: str) -> str:
-    """Return letters and digits alone, kana as Latin letters, and what romanisations spell
-    differently spelled one way."""
+    """Return the text's letters and digits alone, with kana in Latin letters, and with one spelling
+    for all romanisations."""
     latin = jaconv.kata2alphabet(jaconv.hira2kata(unicodedata.normalize("NFKC", text)))
     plain = "".join(c for c in unicodedata.normalize("NFKD", latin) if not unicodedata.combining(c))
     plain = re.sub(r"[\W_]", "", plain).upper()
@@ -135,15 +137,16 @@ def _spelling(text: str) -> str:
 
 
 def hash_password(password: str) -> str:
-    """Return the argon2id hash of a password. No connection to the database is held meanwhile."""
+    """Return the argon2id hash of a password. Give the database connection back first."""
     rest()
     with _hashing:
         return HASHER.hash(password)
 
 
 def _verify(stored: str | None, password: str) -> bool:
-    """Make one argon2 verification, whatever there is to verify against. No connection to the
-    database is held meanwhile."""
+    """Return whether the password has this hash. Run one argon2 verification even if there is no
+    hash, so that both cases take the same time. Give the database connection back first.
+    """
     rest()
     with _hashing:
         try:
@@ -156,11 +159,11 @@ def _verify(stored: str | None, password: str) -> bool:
 
 
 def authenticate(account: Account | None, password: str, keys: Keys) -> bool:
-    """Return whether the password is right: the own one, or until the registration is finished the
-    one of the letter.
+    """Return whether the password is right. Until the registration is finished, that is the
+    temporary one from the letter.
 
-    Make exactly one argon2 verification, whichever kind of password the ID has and whether or not
-    the ID exists.
+    This takes exactly one argon2 verification, whichever kind of password the account has, and also
+    if there is no account. A right password whose hash has old parameters is hashed anew.
     """
     own = _verify(account.password_hash if account else None, password)
     temporary = keys.fits_temporary(password[:64], account.temporary_hash if account else None)

@@ -1,4 +1,4 @@
-"""Logins on a browser: sessions, trusted phones, and the mark of a browser where a login finished."""
+"""Sessions, trusted phones, and the cookie by which a browser is known after a finished login."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def void_codes(account: Account, now: float) -> None:
 def start_session(
     account: Account, device: str, now: float, trust: Trust | None = None, trust_until: float = 0
 ) -> Session:
-    """Start a session, whose id is what the browser's signed cookie names. A trust of this phone
-    then ends at `trust_until`.
+    """Start a session and return it. Its id goes into the browser's signed cookie. If there is a
+    `trust`, set its end to `trust_until`, in seconds since 1970.
 
-    Raise Stale if the password has changed since `account` was read, or if the trust is over.
+    Raise Stale if the password has changed since `account` was read, or if the trust has been
+    removed.
     """
     moment = int(now)
     with transaction():
@@ -55,10 +56,10 @@ def start_session(
 
 
 def trust_phone(account: Account, device: str, now: float) -> tuple[Trust, str]:
-    """Trust this phone, and return the trust and what its cookie holds. Only a hash of the latter
-    is kept.
+    """Trust this phone. Return the trust and the secret for the phone's cookie, of which only a
+    hash is stored.
 
-    Its end is set by the session that starts with it.
+    The trust has no lifetime yet: start_session sets its end.
     """
     secret, moment = secrets.token_urlsafe(32), int(now)
     with transaction():
@@ -75,8 +76,11 @@ def trust_phone(account: Account, device: str, now: float) -> tuple[Trust, str]:
 
 
 def trusted(secret: str, now: float, account: Account | None = None) -> Trust | None:
-    """Return the trust that this cookie proves, if it still counts; with `account`, only if it is
-    that one's."""
+    """Return the trust that the secret from this cookie proves, or None if it has expired or does
+    not exist.
+
+    If `account` is given, the trust must belong to it.
+    """
     if not secret:
         return None
     fits = [Trust.id == trust_id(secret), Trust.expires_at > int(now)]
@@ -85,7 +89,7 @@ def trusted(secret: str, now: float, account: Account | None = None) -> Trust | 
 
 
 def remove_trust(account: Account, trust_id: str, now: float) -> None:
-    """Trust a phone no longer: its sessions end too."""
+    """Stop trusting a phone of this account, and end the phone's sessions."""
     with transaction():
         here = (
             Session.trust == trust_id,
@@ -106,8 +110,8 @@ BROWSER_MARKS = 5
 
 
 def browser(cookie: str, login_id: str, keys: Keys) -> str | None:
-    """Return the name under which this browser's tries at an ID are counted; None if no login with
-    it ever finished here."""
+    """Return the value under which this browser's tries at an ID are counted, or None if no login
+    with this ID finished here."""
     own, *marks = cookie.split(".")
     text = f"{own}\n{login_id}"
     known = any(
@@ -120,8 +124,9 @@ def browser(cookie: str, login_id: str, keys: Keys) -> str | None:
 
 
 def remember_browser(cookie: str, login_id: str, keys: Keys) -> str:
-    """Return what the browser keeps from a login that finished. It grants nothing, and names
-    nobody: it holds signatures."""
+    """Return the cookie's new value after a finished login with this ID. It grants no access, and
+    names nobody, since it consists of a random id and signatures.
+    """
     own, *marks = (
         cookie.split(".")
         if re.fullmatch(r"[\w.-]{22,400}", cookie, re.ASCII)

@@ -1,4 +1,4 @@
-"""Every figure, in one run. Each part also runs alone: python -m bench.live, and so on."""
+"""Measure every figure in one run. Each part can also be run alone, e.g. `python -m bench.live`."""
 
 from bench import flood, import_live, live, page, revoke, roster, secrecy
 

@@ -1,5 +1,5 @@
-"""The clock as a phone shows it: its steps over a minute, in Chromium and WebKit, on lines of
-growing latency."""
+"""Watch the clock as a phone shows it. Count its steps over a minute, in Chromium and WebKit, at
+several latencies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ SETTLE = 4  # seconds for the page, its first tick and the move into the middle 
 
 
 def in_chromium(base: str, session: str) -> tuple[list[str], int]:
-    """Return each time that was seen, and how often the veil was, in SECONDS."""
+    """Return the times that the clock showed during SECONDS in Chromium, and how often the veil
+    covered it."""
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
             executable_path=ready.browser(), args=["--no-sandbox", "--disable-gpu"]
@@ -42,7 +43,7 @@ def in_chromium(base: str, session: str) -> tuple[list[str], int]:
 
 
 def in_webkit(base: str, session: str) -> tuple[list[str], int]:
-    """Return the same of WebKit."""
+    """Return the same for WebKit."""
     with webkit.WebKit() as window:
         window.go(f"{base}/login")
         window.call("/cookie", cookie={"name": "session", "value": session, "path": "/"})

@@ -1,5 +1,5 @@
-"""An import of a million rows into a database that is being served: what the phones and those who
-log in notice of it."""
+"""Import a million rows into a database that is being served, and measure how phones and logins are
+affected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSWORD = "correct horse battery 9"  # noqa: S105
 
 
 def log_in(port: int, number: int) -> tuple[int, float]:
-    """The status of a login with the right password, and the seconds it took."""
+    """Log in with the right password. Return the status and the seconds that it took."""
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     body = urllib.parse.urlencode({"username": f"K{number:09}", "password": PASSWORD})
     headers = {

@@ -1,5 +1,5 @@
-"""The live figures: ticks a second against a bare callable and the plain way, and a crowd held
-live."""
+"""Measure ticks a second beside a bare callable and a plain Flask view, whole logins, and crowds of
+phones held live."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PICTURE = ROOT / "docs" / "latency.svg"
 
 
 def rate(port: int, phone: Phone) -> float:
-    """Requests a second for four seconds, by wrk over 64 connections, under a lease taken just
-    before."""
+    """Return the requests a second that wrk counts over four seconds and 64 connections. Ticks use
+    a lease taken just before."""
     url = f"http://127.0.0.1:{port}{phone.path}"
     request = urllib.request.Request(url, headers={"Cookie": f"session={phone.session}"})
     with urllib.request.urlopen(request) as answer:
@@ -50,8 +50,9 @@ def rate(port: int, phone: Phone) -> float:
 
 
 def ratios() -> None:
-    """Ticks a second, the three in turn and several times, so that a machine that drifts drifts for
-    all."""
+    """Measure the ticks a second of this program, a bare callable and the plain view. They take
+    turns five times, so that a machine whose speed drifts affects all of them alike.
+    """
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder))
         (phone,) = open_displays(env, 1)
@@ -76,7 +77,8 @@ def ratios() -> None:
 
 
 def crowds() -> None:
-    """Crowds held live for a minute each, the generator on the same machine."""
+    """Hold crowds of growing size live, by default for a minute each. The generator runs on the
+    same machine."""
     results: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder))
@@ -110,8 +112,8 @@ def crowds() -> None:
 
 
 def journeys(people: int = 400, at_once: int = 24) -> None:
-    """Whole logins, from the password through the code and home to the open certificate; the mail
-    goes nowhere."""
+    """Measure whole logins: the password, the code, home, and the certificate's page. Mails go into
+    a folder."""
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder)) | {
             "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox",
@@ -162,7 +164,7 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
 
 
 def picture(results: list[Outcome]) -> str:
-    """Latency over the number of phones, as SVG."""
+    """Return a chart of latency by number of phones, as SVG."""
     width, height, left, bottom = 640, 300, 56, 44
     top_phones = max(r.phones for r in results)
     top = max(20.0, max(r.percentile(0.99) for r in results) * 1.15)

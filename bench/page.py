@@ -1,5 +1,5 @@
-"""What a phone loads: bytes over the wire of the first visit to the certificate, and Lighthouse's
-figures of three pages."""
+"""Measure how many bytes a phone loads on its first visit to the certificate, and Lighthouse's
+scores of three pages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def main() -> None:
 
 
 def weigh(address: str, session: str) -> None:
-    """The first visit's bytes, all resources, as they came over the wire."""
+    """Print how many bytes the first visit transfers, over all resources and as compressed, and how
+    long its HTML is."""
     sizes: dict[str, int] = {}
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
@@ -79,8 +80,9 @@ def weigh(address: str, session: str) -> None:
 
 
 def audit(base: str, session: str, folder: Path) -> None:
-    """Lighthouse, as on a phone, in a browser that holds the cookie itself: one given as a header
-    hides the lease."""
+    """Run Lighthouse for a phone. The browser's own store holds the session cookie, since a Cookie
+    header set by Lighthouse would replace the lease.
+    """
     port = free_port()
     with sync_playwright() as playwright:
         phone = playwright.chromium.launch_persistent_context(

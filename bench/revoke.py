@@ -1,5 +1,5 @@
-"""How long after each cause an open certificate says that it has ended: measured from the moment
-the cause was done."""
+"""Measure how long after each cause an open certificate says that it has ended. The time runs from
+when the cause was done."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ HEADER = "保険者番号,記号,番号,枝番,氏名,生年月日,性別,本人
 
 
 def roster(path: Path, **changed: tuple[str, str]) -> None:
-    """One household of one for each cause; `changed` names a cause and its 資格喪失年月日 and 交付方法."""
+    """Write a roster with a household of one person for each cause. `changed` gives the 資格喪失年月日 and
+    交付方法 of a cause."""
     today = dates.today(time.time())
     since, until = (
         today.replace(day=1, year=today.year - 1),
@@ -103,7 +104,7 @@ def main() -> None:
 
 
 def _log_in(env: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
-    """Everybody registered, and logged in on two phones; returns their session cookies."""
+    """Register everybody and log them in on two phones. Return the session cookie of each phone."""
     connect(env["KAKUNIN_DATABASE_URL"])
     app, now = Flask(__name__), int(time.time())
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
@@ -151,8 +152,8 @@ def _request(
 
 
 def _outlives(port: int, cookie: str, cause: Callable[[], object]) -> float:
-    """Seconds from the cause to the end of the display. The cause comes four seconds after the page
-    was opened."""
+    """Return the seconds from the cause to the end of the display. The cause comes four seconds
+    after the page was opened."""
     home, _ = _request(port, "/", cookie)
     page, _ = _request(port, re.findall(r'href="(/certificates/[^"]+)"', home)[0], cookie)
     clock = re.findall(r'hx-get="(/certificates/[^"]+)"', page)[0]

@@ -1,5 +1,5 @@
-"""The import's figures: a million rows into an empty database, and once more unchanged, beside
-sqlite3's own import; the same on PostgreSQL beside \\copy.
+"""Measure the import of a million rows into an empty database, and of the same rows again, beside
+sqlite3's own import. Measure the same on PostgreSQL beside \\copy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONTROL = (
 
 
 def run(command: list[str], env: dict[str, str]) -> float:
-    """Seconds. Nothing else runs meanwhile."""
+    """Run the command and return the seconds that it took. Nothing else runs meanwhile."""
     begun = time.monotonic()
     done = subprocess.run(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -42,8 +42,9 @@ def run(command: list[str], env: dict[str, str]) -> float:
 
 
 def watch(command: list[str], env: dict[str, str], database: Path | None) -> tuple[int, float]:
-    """Look 20 times a second, which slows it: bytes at the peak, of all its processes; seconds that
-    another writer waits at most."""
+    """Run the command and return the peak memory of all its processes, in bytes, and the longest
+    wait of another writer, in seconds. Looking 20 times a second slows the command.
+    """
     peak, waited, over = 0, 0.0, threading.Event()
 
     def look(pid: int) -> None:
@@ -79,7 +80,8 @@ def watch(command: list[str], env: dict[str, str], database: Path | None) -> tup
 
 
 def _resident(pid: int) -> int:
-    """Bytes that the process and its children hold, what they share counted once in parts (Pss)."""
+    """Return the bytes of memory that the process and its children hold. Shared memory counts in
+    proportion (Pss)."""
     total = 0
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -93,8 +95,9 @@ def _resident(pid: int) -> int:
 
 @contextlib.contextmanager
 def empty(url: str) -> Iterator[tuple[dict[str, str], Path]]:
-    """A new database, by the settings that lead to it, and a folder of its own. `{}` in the URL
-    stands for the folder."""
+    """Make an empty database and a folder. Yield the environment with its settings, and the folder.
+    `{}` in the URL stands for the folder.
+    """
     with tempfile.TemporaryDirectory(prefix="kakunin-bench-") as folder:
         env = os.environ | {
             "KAKUNIN_SECRET_KEY": secrets.token_hex(32),

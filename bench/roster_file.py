@@ -1,5 +1,5 @@
-"""A fictional roster of any size, for measuring: households of an employee, a spouse and children,
-as an insurer exports them."""
+"""Write a fictional roster of any size: households of an employee, a spouse and children, in the
+form that insurers export."""
 
 from __future__ import annotations
 
@@ -109,7 +109,11 @@ KANA = "アイウエオカキクケコサシスセソタチツテトナニヌネ
 
 
 def rows(count: int, seed: int = 1, person_ids: bool = True) -> Iterator[list[str]]:
-    """So many people, household by household; one in 25 names holds a ●, as in Japan's real data."""
+    """Return the rows of `count` people, household by household.
+
+    One name in 25 has a ● in place of a character that the exporting system lacks, as in real
+    rosters.
+    """
     chance = random.Random(seed)
     made = 0
     while made < count:

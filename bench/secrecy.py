@@ -1,5 +1,5 @@
-"""Whether the time of an answer tells that an ID or an address exists: several hundred tries of
-each kind, in turn."""
+"""Measure whether the time of an answer tells that an ID or an address exists, by 300 tries of each
+kind in turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIES = 300
 
 
 def ask(port: int, path: str, fields: dict[str, str]) -> float:
-    """Seconds until the answer to one form, from an address of its own."""
+    """Send one form from a random address, and return the seconds until its answer."""
     body = urllib.parse.urlencode(fields)
     source = ".".join(str(random.randrange(1, 255)) for _ in range(4))
     headers = {

@@ -1,5 +1,7 @@
-"""What stands before Flask, put together: from the outside in, the clock's tick, the log, headers,
-hosts, static files, places."""
+"""Assemble the WSGI layers in front of Flask. From the outside in: the clock's tick, the request
+log, the security headers, the Host check, static files, the buffer for forms, and the limit on
+concurrent requests.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +32,22 @@ OPEN_TO_STRANGERS = ("/login", "/password/forgot")
 
 
 def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
-    """Put everything in front of the program's own views, and return the outermost layer."""
+    """Wrap `app` in the layers above and return the outermost one."""
     config = app.config
     secure, proxies = config["SESSION_COOKIE_SECURE"], config["PROXIES"]
     threads = settings.server_options(1)["THREADS"]
     read = session_reader(app.session_interface.get_signing_serializer(app), models.SESSION_LIFE)  # type: ignore[attr-defined]
 
     def is_known(environ: dict[str, Any]) -> bool:
-        """Return whether the sender was once right about a password: the cookie's signature says
-        so, without a look-up."""
+        """Return whether this browser has once sent a right password. The signed cookie tells,
+        without a query."""
         held = read(cookie(environ, config["SESSION_COOKIE_NAME"]))
         return environ["PATH_INFO"] not in OPEN_TO_STRANGERS and bool(
             held.keys() & {"_user_id", "proof"}
         )
 
-    places = ConcurrencyLimit(app.wsgi_app, threads // 2, is_known)
-    inside: Wsgi = BodyBuffer(places, threads * 3 // 8, config["MAX_CONTENT_LENGTH"], is_known)
+    places = ConcurrencyLimit(app.wsgi_app, threads * 5 // 8, is_known)
+    inside: Wsgi = BodyBuffer(places, threads // 4, config["MAX_CONTENT_LENGTH"], is_known)
     if proxies:
         inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
     types = {".webmanifest": "application/manifest+json"}
@@ -70,7 +72,8 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
 
 
 def _hosts(config: dict[str, Any]) -> set[str]:
-    """Return the hosts that requests may name; none if BASE_URL is not set, as in commands."""
+    """Return the hosts that requests may name. The set is empty if BASE_URL is not set, as in
+    commands."""
     host = urlsplit(config["BASE_URL"]).hostname
     return (
         ({host} | (settings.own_addresses() if config["INSECURE_COOKIES"] else set()))

@@ -1,8 +1,8 @@
-"""Static files as they are served: a hash in each name, so that they may be kept for a year, and
-compressed once.
+"""Build the static files. Each name holds a hash of the content, so browsers may cache the file for
+a year, and each file is compressed once, when it is built.
 
-`build()` makes them in build/static from static/, where icon.svg is also drawn as PNG, and from the
-htmx wheel that was downloaded to build/.
+`build()` writes build/static. Its sources are static/, whose icon.svg is also drawn as PNG, and
+htmx from the wheel that was downloaded to build/.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ their own."""
 
 
 def sources() -> dict[str, bytes]:
-    """Return every static file by the name that templates use. Raise FileNotFoundError if the wheel
-    is missing."""
+    """Return the content of every static file by the name that templates use. Raise
+    FileNotFoundError if the wheel is missing."""
     found = {
         path.name: path.read_bytes()
         for path in sorted((ROOT / "static").iterdir())
@@ -54,8 +54,12 @@ def sources() -> dict[str, bytes]:
 
 
 def older(script: bytes) -> bytes:
-    """Return htmx for older phones. Raise ValueError unless it holds each expression in OLDER once:
-    then look at its syntax anew."""
+    """Return htmx with every expression in OLDER replaced. Raise ValueError unless each of them
+    occurs exactly once.
+
+    If it raises after an update of htmx, check the new version for syntax after ES2019 and correct
+    OLDER.
+    """
     for new, old in OLDER.items():
         if script.count(new) != 1:
             raise ValueError(f"htmx holds {new.decode()} {script.count(new)} times, not once.")
@@ -69,7 +73,8 @@ def hashed(name: str, content: bytes) -> str:
 
 
 def build() -> None:
-    """Write build/static anew, compressed beside each file by gzip and brotli."""
+    """Delete build/static and write it anew, with a gzip and a brotli version beside each
+    compressible file."""
     shutil.rmtree(BUILT, ignore_errors=True)
     BUILT.mkdir(parents=True)
     compressor = Compressor(quiet=True)
@@ -88,8 +93,8 @@ def build() -> None:
 
 
 def names() -> dict[str, str]:
-    """Return the built files: plain name to name with hash. Raise FileNotFoundError if nothing was
-    built."""
+    """Return the built files as a mapping from plain name to name with hash. Raise
+    FileNotFoundError if there are none."""
     built = {}
     for path in BUILT.glob("*"):
         stem, _, rest = path.name.rpartition(".")

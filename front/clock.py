@@ -1,12 +1,15 @@
-"""The tick of the live certificate, answered in front of Flask, and the lease that lets it be
-cheap.
+"""The tick of the live certificate, answered in front of Flask, and the lease that makes it cheap.
 
-A lease says "this session may show this certificate until T", ten seconds long. It is a cookie
-whose signature covers the raw session cookie, the certificate, the display and T, so it is worth
-nothing anywhere else. Under a lease a tick is one signature and two formatted strings. In its
-second half, at a random moment, or where there is none, one indexed query grants the next. What
-that query refuses, Flask answers. While the database does not answer, a tick goes on under its
-lease, and gets 503 without one. Nothing is kept in memory but the second's formatted time.
+A lease says that this session may show this certificate until the moment T, ten seconds after the
+lease was granted. It is a cookie whose signature covers the raw session cookie, the certificate,
+the display and T, so it is valid for nothing else. A tick that has a lease costs one signature
+check and two formatted strings.
+
+A tick that has no lease, and one tick at a random moment in the second half of each lease, runs one
+indexed query. If the query allows the display, the answer carries the next lease. If it does not,
+the request goes on to Flask. While the database does not answer, a tick is answered under its lease
+if it has one, and with 503 if it has none. The only state in memory is the formatted time of the
+present second.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ def cookie(environ: dict[str, Any], name: str) -> str:
 
 
 class Clock:
-    """WSGI in front of `app`. `read_session` turns the raw session cookie into what it holds."""
+    """Answer ticks, and pass every other request to `app`. `read_session` decodes the raw session
+    cookie; see session_reader."""
 
     def __init__(
         self,
@@ -124,11 +128,11 @@ class Clock:
         now: float,
         patience: float = PATIENCE,
     ) -> bool:
-        """Return whether this session may show this certificate now, by one query: see front.live.
+        """Return whether this session may show this certificate now, by the query in front.live.
 
-        At most TICKS threads ask at once, so that a database that hangs holds no more of them; the
-        others keep the clocks going. Raise one of AWAY if the database does not answer, or if it is
-        not one's turn within `patience` seconds.
+        At most TICKS threads query at once, so a database that hangs blocks no more threads than
+        that, and the others go on answering ticks. Raise one of AWAY if the database does not
+        answer, or if no turn is free within `patience` seconds.
         """
         session_id = self.read_session(raw_session).get("_user_id")
         if not isinstance(session_id, str):
@@ -142,13 +146,14 @@ class Clock:
             self._turns.release()
 
     def grant(self, raw_session: str, path: str, now: float) -> str:
-        """Return the Set-Cookie that carries a lease from now on, for the clock at `path` alone."""
+        """Return the Set-Cookie header that grants a lease from `now`. The browser sends it to the
+        clock at `path` alone."""
         until = str(int(now * 1000) + LEASE)
         signature = self._signer.get_signature(f"{raw_session}\n{path}\n{until}").decode()
         return self._set_cookie(f"{until}.{signature}", path, LEASE // 1000)
 
     def clear(self, path: str) -> str:
-        """Return the Set-Cookie that takes the lease away."""
+        """Return the Set-Cookie header that deletes the lease."""
         return self._set_cookie("", path, 0)
 
     def _set_cookie(self, value: str, path: str, age: int) -> str:
@@ -156,10 +161,10 @@ class Clock:
         return f"{self.lease_cookie}={value}; Path={quote(path)}; Max-Age={age}; HttpOnly; SameSite=Strict{flags}"
 
     def _left(self, lease: str, raw_session: str, path: str, now: float) -> float:
-        """Return the milliseconds that this lease still runs; 0 if it does not count.
+        """Return for how many more milliseconds this lease is valid; 0 if it is not.
 
-        A lease outlasts neither midnight in Tokyo, when certificates end, nor a clock that was set
-        back.
+        A lease ends at midnight in Tokyo at the latest, since certificates end by the day. It is
+        not valid if it ends more than LEASE from now, since the server's clock was then set back.
         """
         until, _, signature = lease.partition(".")
         if not signature or not (until.isascii() and until.isdigit()) or len(until) > 15:
@@ -173,12 +178,12 @@ class Clock:
         return left if good else 0
 
     def fragment(self, now: float) -> bytes:
-        """Return the live fragment. Its text ends in the time, and even and odd seconds differ by a
-        class.
+        """Return the live fragment. Its text ends in the time, and odd seconds have a class of
+        their own.
 
-        It says in how many milliseconds, counted from this request, the next one would fall into
-        the middle of a second, unless this one did: otherwise jitter would let the clock skip a
-        second, or show one twice. See app.js.
+        If this request did not come in the middle of a second, the fragment says after how many
+        milliseconds the next one would. A request near the border of a second could skip a second
+        or show one twice, because of jitter. See app.js.
         """
         second = int(now)
         kept = self._second
@@ -201,8 +206,11 @@ class Clock:
 
 
 def date_and_time(second: int) -> tuple[str, str]:
-    """Return a moment, in seconds since 1970, as the clock shows it in Tokyo: 2026年11月23日(月) and
-    14:05:33."""
+    """Return the date and the time in Tokyo as the clock shows them, e.g. 2026年11月23日(月) and
+    14:05:33.
+
+    `second` is in seconds since 1970.
+    """
     at = dt.datetime.fromtimestamp(second, JST)
     return f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})", f"{at:%H:%M:%S}"
 
@@ -212,8 +220,8 @@ def _day(milliseconds: int) -> int:
 
 
 def session_reader(serializer: Any, max_age: int) -> Callable[[str], dict[str, Any]]:
-    """Return a reader of Flask's session cookie, which gives what a good cookie holds, and nothing
-    of another.
+    """Return a function that decodes Flask's session cookie. It returns an empty dict if the cookie
+    is not valid.
 
     `max_age` is in seconds.
     """

@@ -1,4 +1,4 @@
-"""The one query that says whether a display may stay live."""
+"""The query that decides whether a display may stay live."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def _query() -> Any:
 def live_display(
     display_id: str, session_id: str, public_id: str, now: float, guardian_age: int
 ) -> bool:
-    """Return whether everything still allows this display to be live at the moment `now` (seconds
-    since 1970).
+    """Return whether this display may be live at the moment `now` (seconds since 1970).
 
-    One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is
-    valid today, and its viewer may show it. Its SQL is put together once: a thousand renewals a
-    second would spend most of their time on that.
+    It may if the session still runs, the display is younger than 15 minutes, the certificate is
+    valid today, and its viewer may show it. This takes one indexed query and writes nothing. The
+    SQL is built once and cached, since at a thousand renewals a second most of the time would go
+    into building it.
     """
     kind, day = type(ticks.obj), today(now)
     if kind not in _sql:

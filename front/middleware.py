@@ -1,5 +1,5 @@
-"""What stands before Flask for every request but the tick: a number and a line in the log, the Host
-check, the security headers, and how many are admitted at once.
+"""The WSGI layers that every request but the tick passes on its way to Flask: the request log, the
+security headers, the Host check, and the limits on concurrent requests.
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import io
+import ipaddress
+import itertools
 import json
 import re
 import secrets
@@ -15,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import has_request_context, request
@@ -74,12 +77,12 @@ REQUEST_ID = "kakunin.request_id"
 
 
 class RequestLog:
-    """Give each request an id, returned as X-Request-ID, and if `log` is set write one JSON line
-    about it on stderr.
+    """Give each request an id, return it as X-Request-ID, and if `log` is set write one line of
+    JSON about it to stderr.
 
-    The id is the reverse proxy's own if `proxied` says that there is one, else made here. A line
-    names the endpoint, never the path, and nothing of what a client sent: paths hold certificates'
-    ids and reset links. Ticks do not come this way.
+    If `proxied`, an X-Request-ID that the reverse proxy sent is kept. A line holds nothing that the
+    client sent. It names the endpoint instead of the path, because paths contain certificate ids
+    and reset links. Ticks do not pass here.
     """
 
     def __init__(
@@ -124,14 +127,14 @@ class RequestLog:
 
 
 def _endpoint(environ: dict[str, Any]) -> str:
-    """Return Flask's name of the view, or the name of the layer that answered in front of it."""
+    """Return Flask's name of the view, or the name of the layer that answered in front of Flask."""
     if "kakunin.front" in environ:
         return environ["kakunin.front"]
     return (request.endpoint or "none") if has_request_context() else "static"
 
 
 class SecurityHeaders:
-    """Security headers on every answer, errors and static files too."""
+    """Add the security headers to every answer, including errors and static files."""
 
     def __init__(self, app: Wsgi, *, secure: bool) -> None:
         self.app = app
@@ -149,10 +152,11 @@ class SecurityHeaders:
 
 
 class HostCheck:
-    """Refuse requests under a Host that is not ours, and heads that are too long. A load balancer's
-    health check may name any.
+    """Refuse requests for a Host that is not ours, and requests whose cookies and query are longer
+    than HEAD_MOST together.
 
-    The whole header counts: a host, or a host and a port.
+    The whole Host header must be a host, or a host and a port. /healthz is answered under any Host,
+    for load balancers.
     """
 
     def __init__(self, app: Wsgi, hosts: set[str]) -> None:
@@ -189,49 +193,162 @@ Known = Callable[[dict[str, Any]], bool]
 """Whether the sender of a form was once right about a password; see front.wrap."""
 
 
-class ConcurrencyLimit:
-    """Admit at most `most` requests into Flask at once, so that slow ones never take the threads
-    that ticks need.
+@dataclass(order=True)
+class Waiting:
+    """A place in the line; the least is the first."""
 
-    Of these places strangers' forms, each of which may cost an argon2 verification, take a quarter
-    at most, and the forms of those who are known three eighths: whatever is sent, pages have the
-    rest.
+    failures: int
+    number: int
+    over: threading.Event = field(compare=False, default_factory=threading.Event)
+    admitted: bool = field(compare=False, default=False)
+
+
+class Line:
+    """A few places, and a line of those who wait for one: first those whose forms failed least,
+    then those who came first.
+
+    If the line is full, its last waits no longer, be it the newcomer. So whoever sends wrong
+    passwords over and over gives way to a person who comes with the right one, and nobody waits
+    longer than `patience` seconds.
+    """
+
+    def __init__(
+        self,
+        places: int,
+        waiting: int,
+        *,
+        patience: float = 15,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.free, self.longest, self.patience, self.now = places, waiting, patience, now
+        self.waiting: list[Waiting] = []
+        self.lock, self.numbers = threading.Lock(), itertools.count()
+        self.failures: Counter[str] = Counter()
+        self.halved_at = now()
+
+    def enter(self, sender: str) -> bool:
+        """Take a place, and return whether there was one in time. `sender` is an address as
+        network() returns it."""
+        with self.lock:
+            if self.free:
+                self.free -= 1
+                return True
+            mine = Waiting(self.failures[sender], next(self.numbers))
+            self.waiting.append(mine)
+            if len(self.waiting) > self.longest:
+                self._end(max(self.waiting))
+        mine.over.wait(self.patience)
+        with self.lock:
+            if mine in self.waiting:
+                self._end(mine)
+            return mine.admitted
+
+    def leave(self) -> None:
+        """Give a place back: to the first in the line, if anybody waits."""
+        with self.lock:
+            if not self.waiting:
+                self.free += 1
+                return
+            first = min(self.waiting)
+            first.admitted = True
+            self._end(first)
+
+    def _end(self, waiting: Waiting) -> None:
+        self.waiting.remove(waiting)
+        waiting.over.set()
+
+    def failed(self, sender: str) -> None:
+        """Note that a form of this sender was refused. Each minute halves what was noted."""
+        with self.lock:
+            if minutes := int((self.now() - self.halved_at) // 60):
+                self.halved_at += 60 * minutes
+                self.failures = Counter(
+                    {
+                        name: count >> minutes
+                        for name, count in self.failures.items()
+                        if count >> minutes
+                    }
+                )
+            self.failures[sender] += 1
+
+
+def network(client: str) -> str:
+    """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home
+    has, counts as one."""
+    try:
+        found = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client[:64]
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address
+    return str(found)
+
+
+class ConcurrencyLimit:
+    """Let at most `most` requests into Flask, or wait for it, so that slow ones never take the
+    threads that ticks need.
+
+    A tenth is for strangers' forms, each of which may cost an argon2 verification, and a half for
+    those of them that wait in line. Of the other two fifths, the forms of those who are known take
+    a half at most, and pages the rest.
     """
 
     def __init__(self, app: Wsgi, most: int, is_known: Known = lambda _environ: False) -> None:
-        self.app, self.is_known = app, is_known
-        self.all, self.strangers, self.known = map(
-            threading.BoundedSemaphore, (most, max(2, most // 4), max(2, most * 3 // 8))
-        )
+        self.app, self.is_known, others = app, is_known, max(1, most * 2 // 5)
+        self.strangers = Line(max(1, most // 10), max(1, most // 2))
+        self.others = threading.BoundedSemaphore(others)
+        self.known = threading.BoundedSemaphore(max(1, others // 2))
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        shares = [self.all]
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            shares.insert(0, self.known if self.is_known(environ) else self.strangers)
+        is_form = environ["REQUEST_METHOD"] not in ("GET", "HEAD")
+        if is_form and not self.is_known(environ):
+            return self._admit_stranger(environ, start_response)
         with contextlib.ExitStack() as places:
-            for share in shares:
+            for share in [self.known, self.others] if is_form else [self.others]:
                 if not share.acquire(blocking=False):
-                    return refuse(
-                        environ,
-                        "front.admission",
-                        start_response,
-                        "503 Service Unavailable",
-                        BUSY,
-                        ("Retry-After", "3"),
-                    )
+                    return self._busy(environ, start_response)
                 places.callback(share.release)
             return self.app(environ, start_response)
 
+    def _admit_stranger(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        sender = network(environ.get("REMOTE_ADDR", ""))
+        if not self.strangers.enter(sender):
+            return self._busy(environ, start_response)
+
+        def start(status: str, *answer: Any) -> Any:
+            if status.startswith("4"):
+                self.strangers.failed(sender)
+            return start_response(status, *answer)
+
+        try:
+            return self.app(environ, start)
+        finally:
+            self.strangers.leave()
+
+    @staticmethod
+    def _busy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return refuse(
+            environ,
+            "front.admission",
+            start_response,
+            "503 Service Unavailable",
+            BUSY,
+            ("Retry-After", "3"),
+        )
+
 
 class BodyBuffer:
-    """Read a form before it is admitted into Flask, so that clients who send slowly, or never end,
-    hold none of its places.
+    """Read a form completely before it is admitted into Flask, so that slow clients do not occupy a
+    place there.
 
-    At most `most` threads read at once, a third of them for those who are known, and half of each
-    share for one address: a form of ours comes in one packet. The rest get 503 at once. What is
-    longer than `longest` bytes gets 413 unread.
+    At most `most` threads read at once. A third of them is for known browsers and the rest for
+    strangers, and one address may take at most half of either share. This suffices, since our forms
+    fit into one packet. Any further request gets 503 at once. A form of more than `longest` bytes
+    gets 413 and is not read.
     """
 
     def __init__(
@@ -273,7 +390,7 @@ class BodyBuffer:
         return self.app(environ, start_response)
 
     def _begin(self, reader: tuple[bool, str]) -> bool:
-        """Take a place to read, and return whether there was one."""
+        """Take a place for reading, and return whether one was free."""
         with self.lock:
             share = self.shares[reader[0]]
             taken = sum(count for (known, _), count in self.reading.items() if known == reader[0])
@@ -290,7 +407,7 @@ class BodyBuffer:
 
 
 def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
-    """Answer as plain() does, and note for the log which layer refused."""
+    """Return plain(*answer). `name` is the layer that refuses, which the log gives as the endpoint."""
     environ["kakunin.front"] = name
     return plain(*answer)
 

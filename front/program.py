@@ -1,4 +1,4 @@
-"""Flask, as this program needs it."""
+"""The subclass of Flask that this program uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from front.middleware import REQUEST_ID
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Flask's own sessions, for machines whose clocks differ a little."""
+    """Flask's session cookies, accepted also if the clock of the machine that signed them is up to
+    AHEAD seconds ahead."""
 
     def get_signing_serializer(self, app: Flask) -> Any:
         serializer = super().get_signing_serializer(app)
@@ -23,7 +24,7 @@ class Sessions(SecureCookieSessionInterface):
 
 
 class Program(Flask):
-    """Flask, with a log that holds no address: a reset link is one."""
+    """Flask with an error log that contains no URLs, since a reset link is one."""
 
     session_interface = Sessions()
 
@@ -39,8 +40,8 @@ class Program(Flask):
 
 
 def _places(error: BaseException | None) -> str:
-    """Return where an error and its causes were raised, and their types: none of their words, which
-    may be an address."""
+    """Return the traceback of an error and its causes with their types. Leave out their messages,
+    which may hold an address."""
     told = ""
     while error is not None:
         told += "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__}\n"

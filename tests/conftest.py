@@ -1,5 +1,5 @@
-"""What tests share: a database of either kind, a moment to stand in, the program with the sample
-roster, and phones; for the browser's tests the real server, a mail server and a Chromium.
+"""Shared fixtures: a database of either kind, a fixed moment, the application with the sample
+roster, and phones. Browser tests get the real server, a mail server and a Chromium.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def pytest_configure(config):
 
 
 def left_out(item, database: str) -> str:
-    """Return why a test does not run on this database, or "". PostgreSQL gets what stores: SQLite
-    has had everything before."""
+    """Return why a test does not run on this database, or an empty text if it runs. On PostgreSQL
+    only tests that use a database run, since `make test` has run all tests on SQLite before.
+    """
     if "webkit" in item.fixturenames and not webkit_browser():
         return "need WebKit, which is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
     if database == "sqlite":
@@ -72,7 +73,7 @@ def starts_servers(item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark what starts servers, and leave out what does not run on this database."""
+    """Mark tests that start servers as slow, and deselect tests that do not run on this database."""
     for item in filter(starts_servers, items):
         item.add_marker("slow")
     reasons = [left_out(item, config.getoption("database")) for item in items]
@@ -97,7 +98,7 @@ LEFT_OUT = pytest.StashKey[Counter]()
 
 @pytest.fixture(scope="session")
 def cluster(request):
-    """This run's PostgreSQL; None where it stores in SQLite."""
+    """The PostgreSQL cluster of this run, or None if it uses SQLite."""
     if request.config.getoption("database") == "sqlite":
         yield None
         return
@@ -108,8 +109,8 @@ def cluster(request):
 def new_database(
     cluster: Cluster | None, folder: Path, name: str = "kakunin", template: str | Path = ""
 ) -> str:
-    """The address of a database begun anew: empty, or a copy of the one whose address `template`
-    is."""
+    """Create a database, empty or as a copy of the one at the URL `template`, and return its URL.
+    Drop an older one first."""
     if cluster:
         with psycopg.connect(cluster.url(), autocommit=True) as link:
             link.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -126,10 +127,10 @@ def new_database(
 
 @pytest.fixture
 def fresh(cluster, tmp_path):
-    """fresh() begins the test's own database anew and gives its address; fresh(address) as a copy
-    of that one.
+    """fresh() creates the test's own database anew and returns its URL. fresh(url) creates it as a
+    copy of the one at `url`.
 
-    Whoever asks for it stores, and so runs on both databases.
+    Tests that use this fixture run on both databases.
     """
 
     def fresh(template: str = "") -> str:
@@ -150,7 +151,7 @@ def store(fresh):
 
 
 class Time:
-    """The moment that the program under test believes it is."""
+    """The clock of the application under test, which returns `moment` until a test changes it."""
 
     def __init__(self, moment: float) -> None:
         self.moment = moment
@@ -169,8 +170,7 @@ def time(now):
 
 @pytest.fixture(scope="session")
 def imported(tmp_path_factory, cluster):
-    """(address, folder) of a database into which the sample roster was imported by the command, and
-    of its letters."""
+    """The URL of a database with the imported sample roster, and the folder with its letters."""
     folder = tmp_path_factory.mktemp("imported")
     url = new_database(cluster, folder, "imported")
     with pytest.MonkeyPatch.context() as patch:
@@ -180,7 +180,8 @@ def imported(tmp_path_factory, cluster):
 
 
 class Box(list):
-    """Where mails land in request tests: as the queue's real text, without threads."""
+    """The mails of tests without a server. It takes the place of the mailer's transport, and gets
+    the real messages."""
 
     def send(self, message) -> None:
         self.append(message)
@@ -204,7 +205,7 @@ class Box(list):
 
 @pytest.fixture
 def app(imported, fresh, monkeypatch, time, mails):
-    """The program with the sample roster, at `time`."""
+    """The application with the sample roster, whose clock is `time`."""
     settings_for(monkeypatch, fresh(imported[0]))
     from app import create_app
 
@@ -227,8 +228,8 @@ def letters(imported):
 
 @pytest.fixture
 def enroll(app, letters, mails, time):
-    """enroll(name) finishes a person's first use and returns their phone, on home; trust="yes"
-    ticks the box of the code page."""
+    """enroll(name) completes a person's first use and returns their phone, which shows home.
+    trust="yes" trusts the phone."""
 
     def enroll(name: str, email: str = "", **boxes: str) -> Phone:
         phone = Phone(app)
@@ -246,7 +247,8 @@ def enroll(app, letters, mails, time):
 
 @pytest.fixture
 def log_in(app, letters, mails):
-    """log_in(name) logs an enrolled person in on a new phone, with a code from the mail."""
+    """log_in(name) logs an enrolled person in with the mailed code, on a new phone unless one is
+    given."""
 
     def log_in(name: str, phone: Phone | None = None) -> Phone:
         phone = phone or Phone(app)

@@ -1,5 +1,6 @@
-"""Every screen in every state, in both languages, light and dark, before axe; then by keyboard
-alone, and without JavaScript."""
+"""Check every screen in every state with axe, in both languages, light and dark. Then use it by
+keyboard alone, and without JavaScript.
+"""
 
 from __future__ import annotations
 

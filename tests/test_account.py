@@ -1,4 +1,4 @@
-"""Forgotten password, change of password and address, sessions and trusted phones."""
+"""Tests of the forgotten password, changes of password and address, sessions and trusted phones."""
 
 from __future__ import annotations
 

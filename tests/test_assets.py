@@ -1,5 +1,4 @@
-"""Static files: the icons that home screens ask for, by the names that the manifest and the pages
-give."""
+"""Tests of static files: the icons, the manifest, and scripts that older phones can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups: made while the database serves, never over anything, and restored as docs/operations.md
+"""Backups are made while the server runs, overwrite nothing, and are restored as docs/operations.md
 says."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole way in a real browser, against the real server and a real mail server."""
+"""The main journeys in a real browser, with the real server and a real mail server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live certificate: what it shows, and how it ends."""
+"""Tests of the live certificate: its content, and the ways in which it ends."""
 
 from __future__ import annotations
 

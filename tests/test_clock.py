@@ -1,5 +1,5 @@
-"""The tick in front of Flask: what a lease is worth, when it is renewed, and what happens without
-one."""
+"""Tests of the tick in front of Flask: when a lease is valid, when it is renewed, and what happens
+without one."""
 
 from __future__ import annotations
 

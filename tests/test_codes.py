@@ -1,4 +1,4 @@
-"""IDs, temporary passwords and one-time codes."""
+"""Tests of login IDs, temporary passwords and one-time codes."""
 
 import datetime as dt
 import threading

@@ -1,5 +1,5 @@
-"""What the operator types besides imports: the schema, one person's account, the audit trail, the
-template."""
+"""Tests of the commands other than imports: for the schema, one person's account, the audit trail
+and the template."""
 
 import csv
 import hashlib

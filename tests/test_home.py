@@ -1,4 +1,5 @@
-"""Home and the household: who sees whom, and what each is told."""
+"""Tests of the home page: which people of the household each member sees, and which sentence each
+state shows."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A household whose 記号・番号 is handed on, or whose subscriber leaves: nobody shows another family's
-certificates."""
+"""Nobody can show another family's certificates, even if a 記号・番号 is given to another person or the
+subscriber leaves."""
 
 from __future__ import annotations
 

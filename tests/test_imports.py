@@ -1,4 +1,5 @@
-"""Rosters against what is stored: what changes, what is refused, and that it is all or nothing."""
+"""Tests of imports into a database with members: the changes they make, the rosters they refuse,
+and their atomicity."""
 
 import csv
 import itertools

@@ -1,4 +1,4 @@
-"""Japanese, and English for who does not read it."""
+"""Tests of the two languages, Japanese and English, and of the switch between them."""
 
 from __future__ import annotations
 

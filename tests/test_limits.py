@@ -1,5 +1,6 @@
-"""Limits: when they begin, how they grow, what they leave alone; and that a burst gets no further
-than one after the other."""
+"""Tests of limits: when they begin, how waits grow, and which tries they do not affect. A burst of
+concurrent tries gets no further than the same tries one after the other.
+"""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Login, first use, the code, the trusted phone, logout: as a phone without JavaScript sees them."""
+"""Tests of login, first use, the code, trusted phones and logout, on a phone without JavaScript."""
 
 from __future__ import annotations
 
@@ -189,6 +189,8 @@ def test_what_cannot_be_an_address_is_refused_next_to_its_field(phone, letters, 
         "kenko-hoken2026",
         "Password2026!",
         "welcome2026",
+        "!@#$%^&*()",
+        "qwerty!@#$",
         "見本健康保険組合2026",
         "long enough\x07but rings",
     ],

@@ -1,4 +1,5 @@
-"""The queue of mails: sent once, tried again, told to the person who waits."""
+"""Tests of the queue of mails: each is sent once, failures are tried again, and the waiting person
+is told of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of eligibility, at their borders."""
+"""Tests of the rules of eligibility, at their boundaries."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""What the operator sees: a line for each request, how old the roster is, and figures."""
+"""Tests of the request log, the warning about an old roster, and the figures of `flask stats`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A CSV file in, checked rows out: every column's rule, every date form, and every file that is
-none."""
+"""Tests of reading a CSV file: the rule of every column, every form of date, and files that are not
+rosters."""
 
 import csv
 import datetime as dt

@@ -1,5 +1,6 @@
-"""Rules about everything there is: which addresses are private, which cookies are set, which
-guesses are counted."""
+"""Rules that are checked for every endpoint, cookie and form: which URLs are private, which flags
+cookies have, and which guesses are counted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The real server under what clinics and mail servers do to it: ticks go on whatever else is stuck."""
+"""Tests of the real server with a hung mail server, stuck requests and slow clients. Ticks must go
+on all the while."""
 
 from __future__ import annotations
 

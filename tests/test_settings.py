@@ -1,4 +1,4 @@
-"""Settings: what stops the program, and that it says so in a sentence."""
+"""Tests of settings: a wrong one stops the program with a sentence."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""From each released schema to today's and on, with rows in it, by several at once, beside others;
-and older programs on newer schemas. What is newer than today are the examples of docs/upgrades.md.
+"""Tests of upgrades from each released schema to the present one and beyond, with rows in the
+tables, by several processes at once, and beside other commands. Older programs must run on newer
+schemas, for which docs/upgrades.md gives the migrations.
 """
 
 import contextlib

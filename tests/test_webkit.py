@@ -1,4 +1,4 @@
-"""The heart once more in WebKit, the engine of every iPhone."""
+"""The most important tests once more in WebKit, the engine of every iPhone."""
 
 from __future__ import annotations
 

@@ -1,13 +1,18 @@
-"""First use: how long its page lasts, and what ends it."""
+"""Tests of first use: how long its page stays valid, and the events that end it."""
 
 from __future__ import annotations
 
 import re
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
+from zxcvbn import matching
 
 import models
+from accounts import passwords
 from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.phone import Phone
 
@@ -58,6 +63,54 @@ def test_a_password_holds_no_control_character(newcomer, mails, character):
     )
     assert (page.url, page.status) == ("/welcome", 422)
     assert not mails
+
+
+COSTLY = [
+    '4@8({[<369&#!1/|0$5+7%2"*3+"4@8"' * 4,
+    "4@81w[{3696#!4/|0$5(7%2459({6<36",
+    "1979.1.1." * 14,
+    "qwertyuiop[]" * 10,
+]
+
+
+@pytest.mark.parametrize("password", COSTLY)
+def test_a_password_is_read_in_a_few_ways_and_not_beyond_its_32nd_character(
+    newcomer, monkeypatch, password
+):
+    read = []
+    looked_up = matching.dictionary_match
+
+    def note(text, _ranked_dictionaries):
+        read.append(text)
+        return looked_up(text, _ranked_dictionaries)
+
+    monkeypatch.setattr(matching, "dictionary_match", note)
+    passwords.password_fault(password[:128], models.Account.get())
+    assert max(len(text) for text in read) <= 32
+    assert (
+        sum(len(text) == 32 for text in read) <= 2 + passwords.READINGS
+    )  # it and its reverse as they are, then as words
+
+
+def test_the_strength_of_passwords_is_estimated_one_at_a_time(newcomer, monkeypatch):
+    inside, most = Counter(), []
+    entered = threading.Event()
+
+    def estimate(_password, user_inputs):
+        inside["now"] += 1
+        most.append(inside["now"])
+        entered.wait(0.02)
+        inside["now"] -= 1
+        return {"guesses": 10**9}
+
+    monkeypatch.setattr(passwords, "zxcvbn", estimate)
+    account = models.Account.select(models.Account, models.Member).join(models.Member).get()
+    with ThreadPoolExecutor(8) as pool:
+        assert (
+            list(pool.map(lambda _: passwords.password_fault(PASSWORD, account), range(8)))
+            == [None] * 8
+        )
+    assert max(most) == 1
 
 
 def test_a_mail_keeps_the_id_of_whoever_is_registered_without_a_name_or_a_link(

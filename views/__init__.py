@@ -1,7 +1,7 @@
-"""One file a journey. Here: what each request passes before its view, and how views are put into
-the program.
+"""The views, one module for each journey. This module registers them, and checks every request
+before its view runs.
 
-An endpoint is private unless it is in PUBLIC.
+An endpoint requires a login unless it is in PUBLIC.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ POLLS = {"certificate.clock", "code.mail_state"}
 
 
 def register(app: Flask, manager: LoginManager) -> None:
-    """Put views, filters and error pages into the program."""
+    """Register views, filters and error pages with the application."""
     for module in (login, code, welcome, password, account, home, certificate, language):
         app.register_blueprint(module.pages)
     language.register(app)
@@ -55,10 +55,10 @@ def register(app: Flask, manager: LoginManager) -> None:
 
 
 def guard() -> ResponseReturnValue | None:
-    """Connect to the database, check the origin of a POST, and turn strangers away from what is not
-    PUBLIC.
+    """Connect to the database, check the origin of a POST, and require a login for every endpoint
+    that is not PUBLIC.
 
-    A stranger whose code is still on its way is led back to the page that asks for it.
+    Redirect a stranger to the login, or to the code page if this browser still has a code to enter.
     """
     database.connect(reuse_if_open=True)
     if request.method not in ("GET", "HEAD", "OPTIONS"):
@@ -78,9 +78,9 @@ def guard() -> ResponseReturnValue | None:
 
 
 def load_session(session_id: str) -> Session | None:
-    """Return the session's row, which is flask-login's user: it says whether somebody is logged in.
+    """Return the session as flask-login's user, or None if it has ended or does not exist.
 
-    A page view is noted, a poll is not.
+    Record the time of a page view, at most every SEEN_EVERY seconds. Polls are not recorded.
     """
     found = (
         Session.select(Session, Account, Member)

@@ -1,5 +1,4 @@
-"""One's own account: change of password and address, where one is logged in, which phones are
-trusted."""
+"""The member's own account: new password, new e-mail address, sessions, and trusted phones."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ WRONG_PASSWORD = lazy_gettext("今のパスワードが違います。もう一�
 
 @pages.get("")
 def settings() -> ResponseReturnValue:
-    """Show where this person is logged in, which phones are trusted, and when they showed their own
-    certificate."""
+    """Show the member's running sessions, their trusted phones, and the last ten times that they
+    opened their own certificate."""
     account, moment = current_user.account, now()
     running = Session.select().where(
         Session.account == account.member_id, Session.ended_at.is_null()
@@ -63,7 +62,8 @@ def settings() -> ResponseReturnValue:
 
 
 def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
-    """Check the password that is asked for again. Return None if it is right, else the answer."""
+    """Check the present password, which this form asks for again. Return None if it is right, or
+    else the response."""
     keys, account = services().keys, current_user.account
     one = limits.Try(limits.PASSWORD_OF_BROWSER, current_user.id)
     try:
@@ -79,7 +79,7 @@ def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
 
 @pages.route("/password", methods=["GET", "POST"])
 def password() -> ResponseReturnValue:
-    """Set a new password, which ends every session and every trust, this one too."""
+    """Set a new password. This ends every session and every trust, including those of this browser."""
     form = new_form()
     if request.method != "POST":
         return render_template("account/password.html", form=form)
@@ -98,8 +98,10 @@ def password() -> ResponseReturnValue:
 
 @pages.route("/email", methods=["GET", "POST"])
 def email() -> ResponseReturnValue:
-    """Send a code to a new address, which counts once the code comes back. The answer is the same
-    if it is somebody else's."""
+    """Ask for a new address and send a code to it. It takes effect once the code is entered.
+
+    The response is the same if the address belongs to another account.
+    """
     form = new_form("email")
     if request.method != "POST":
         return render_template("account/email.html", form=form)
@@ -121,7 +123,7 @@ def email() -> ResponseReturnValue:
 
 @pages.route("/email/code", methods=["GET", "POST"])
 def email_code() -> ResponseReturnValue:
-    """Take the digits that prove the new address."""
+    """Take the code, and store the new address if the code is right."""
     challenge = bound("email")
     if challenge is None or challenge.account_id != current_user.account_id:
         return redirect(url_for("account.email"), 303)
@@ -141,7 +143,7 @@ def email_code() -> ResponseReturnValue:
 
 @pages.post("/sessions/end")
 def end_others() -> ResponseReturnValue:
-    """End every other session of this account with one tap."""
+    """End every session of this account except the present one."""
     others = (
         Session.account == current_user.account_id,
         Session.id != current_user.id,
@@ -155,7 +157,7 @@ def end_others() -> ResponseReturnValue:
 
 @pages.post("/trusts/remove")
 def remove_trust() -> ResponseReturnValue:
-    """Trust a phone no longer. Its sessions end with it."""
+    """Stop trusting a phone, and end its sessions."""
     sessions.remove_trust(current_user.account, request.form.get("trust", "")[:64], now())
     flash(gettext("その端末では、次からメールの数字も必要になります。"))
     return redirect(url_for("account.settings"), 303)

@@ -1,4 +1,5 @@
-"""The live certificate, and what its clock is told when the tick in front of Flask was refused."""
+"""The page of the live certificate, and the answer to its clock after the tick in front of Flask
+was refused."""
 
 from __future__ import annotations
 
@@ -30,8 +31,9 @@ pages = Blueprint("certificate", __name__, url_prefix="/certificates")
 
 @pages.get("/mine")
 def mine() -> ResponseReturnValue:
-    """Lead an icon on the home screen to home if others can be shown there, else to one's own
-    certificate."""
+    """Redirect the icon on the phone's home screen: to home if the member can show other people's
+    certificates too, or else to their own certificate.
+    """
     me = current_user.account.member
     if me.shows_others_on(today(now()), current_app.config["GUARDIAN_AGE"]):
         return redirect(url_for("home.home"))
@@ -40,8 +42,8 @@ def mine() -> ResponseReturnValue:
 
 @pages.get("/<public_id>")
 def show(public_id: str) -> ResponseReturnValue:
-    """Show the page whose clock ticks, and record that it was opened. Answer 404 to whatever this
-    login may not show."""
+    """Show the live certificate, and record that it was opened. Answer 404 if this login may not
+    show it."""
     me, moment, day = current_user.account.member, now(), today(now())
     member = Member.get_or_none(Member.public_id == public_id)
     if member is None or not me.may_show(member, day, current_app.config["GUARDIAN_AGE"]):
@@ -77,14 +79,18 @@ def show(public_id: str) -> ResponseReturnValue:
 
 
 def qr(address: str) -> Markup:
-    """Return a QR code of the address, as SVG."""
+    """Return a QR code of the URL, as SVG."""
     return Markup(segno.make(address).svg_inline(scale=4, svgclass=None, lineclass=None))  # noqa: S704 - segno's own SVG
 
 
 @pages.get("/<public_id>/clock/<display_id>")
 def clock(public_id: str, display_id: str) -> ResponseReturnValue:
-    """Answer a tick that was refused in front: check everything again, then say the same sentence
-    for every cause, without a trigger."""
+    """Answer a tick that the layer in front of Flask refused.
+
+    Check everything again. If the display has ended, return a fragment that does not poll. Its
+    sentence is the same for every cause, and it links to the certificate if only the 15 minutes are
+    over.
+    """
     front, moment, path = services().clock, now(), request.path
     raw = cookie(request.environ, front.session_cookie)
     if front.live(public_id, display_id, raw, moment):

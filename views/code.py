@@ -1,8 +1,9 @@
-"""The six digits from the mail: one page for login, first use and change of address.
+"""The page that asks for the six-digit code from the mail, for login, first use and change of
+address.
 
-The step is bound to the browser that asked for it and to the password that was right there. It ends
-with that password, with the code that was entered, and 15 minutes after the password, however often
-the code is sent again.
+The step is bound to the browser that asked for it, and to the password that was entered there. It
+ends when the code was entered, when that password changes, and 15 minutes after the password was
+entered, even if the code is sent again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ PROOF_LASTS = 15 * 60
 
 
 class Step(NamedTuple):
-    """Where one of the three journeys has its page, what it is called, and where it leads back to."""
+    """The code page of one of the three journeys: its endpoint, its title, and the endpoint and
+    text of its link back."""
 
     page: str
     title: str
@@ -64,28 +66,34 @@ DEAD_CODE = lazy_gettext(
 
 
 def prove(account: Account) -> None:
-    """Note in this browser's cookie which password was right, and when. The password itself, and
-    who it is, are not in it."""
+    """Record in this browser's session cookie that the account's password was entered, and when.
+
+    The cookie contains the member's public id and Account.mark, and neither the password nor the
+    name.
+    """
     session["proof"] = [account.member.public_id, account.mark, int(now())]
 
 
 def proven(lasts: float) -> Account | None:
-    """Return the account whose password was right in this browser within `lasts` seconds, while it
-    has that password."""
+    """Return the account whose password was entered in this browser within the last `lasts`
+    seconds, or None if there is none or if its password has changed since.
+    """
     public_id, mark, at = session.get("proof") or ("", "", 0)
     return accounts.proven(public_id, mark) if -AHEAD <= now() - at < lasts else None
 
 
 def bind(challenge: Challenge) -> None:
-    """Bind the code to this browser, in a cookie that outlives a tab which the phone drops while
-    its owner reads the mail."""
+    """Bind the code to this browser, and wake the mailer.
+
+    The cookie is permanent, since phones may drop the tab while its owner reads the mail.
+    """
     session.permanent = True
     session["challenge"] = challenge.id
     services().mailer.wake()
 
 
 def bound(purpose: str) -> Challenge | None:
-    """Return the challenge that this browser asked for, unless its step is over."""
+    """Return the challenge that this browser asked for, or None if its step is over."""
     account = proven(PROOF_LASTS)
     if account is None:
         return None
@@ -100,16 +108,17 @@ def bound(purpose: str) -> Challenge | None:
 
 
 def pending() -> str | None:
-    """Return the endpoint of the code page that this browser's owner has still to fill in, if there
-    is one."""
+    """Return the endpoint of the code page that still waits for this browser's code, or None if
+    there is none."""
     return next((STEPS[purpose].page for purpose in ("login", "register") if bound(purpose)), None)
 
 
 def unproven(challenge: Challenge, form: Form) -> ResponseReturnValue | None:
-    """Return the answer to a code that does not prove the challenge; None if it does.
+    """Check the code that was sent with this form. Return None if it is right, or else the
+    response.
 
-    Wrong codes are counted over all of a member's, so that a right password, which sends a new one,
-    buys no new tries.
+    Wrong codes are counted by member and not by code. Otherwise each login with the right password
+    would give new tries.
     """
     keys, one = services().keys, limits.Try(limits.CODE, str(challenge.account_id))
     try:
@@ -135,8 +144,8 @@ def wrong_code(challenge: Challenge, form: Form) -> ResponseReturnValue:
 
 
 def code_page(challenge: Challenge, form: Form, status: int = 200) -> ResponseReturnValue:
-    """Return the page that asks for the digits, and unless the phone has nothing to show, whether
-    it is its owner's alone."""
+    """Return the page that asks for the code. If the phone may be trusted, it also asks whether
+    nobody else uses the phone."""
     purpose, step = challenge.purpose, STEPS[challenge.purpose]
     page = render_template(
         "code/code.html",
@@ -154,8 +163,9 @@ def code_page(challenge: Challenge, form: Form, status: int = 200) -> ResponseRe
 
 
 def may_trust(challenge: Challenge) -> bool:
-    """Return whether it is worth asking: a login begins, and its owner has a certificate to show,
-    their own or another's."""
+    """Return whether the code page should offer to trust the phone: it starts a login, and the
+    member can show a certificate, either their own or another person's.
+    """
     if challenge.purpose == "email" or not current_app.config["TRUST_DAYS"]:
         return False
     me, day, guardian_age = (
@@ -168,7 +178,7 @@ def may_trust(challenge: Challenge) -> bool:
 
 @pages.get("/code/<any(login,register,email):purpose>/mail")
 def mail_state(purpose: str) -> ResponseReturnValue:
-    """Answer the poll of the waiting page with the fragment that says whether the mail went out."""
+    """Answer a poll of the code page with the fragment that says whether the mail was sent."""
     challenge = bound(purpose)
     state = mailer.state(challenge, now()) if challenge else "sent"
     mask = accounts.mask(challenge.email or challenge.account.email or "") if challenge else ""
@@ -178,8 +188,8 @@ def mail_state(purpose: str) -> ResponseReturnValue:
 
 @pages.post("/code/<any(login,register,email):purpose>/resend")
 def resend(purpose: str) -> ResponseReturnValue:
-    """Send a new code for the same purpose, not sooner than 60 seconds after the last, which it
-    voids."""
+    """Send a new code for the same purpose, and void the last one. Refuse within RESEND_AFTER
+    seconds of the last one."""
     challenge = bound(purpose)
     if challenge is None:
         return redirect(url_for("login.login"), 303)

@@ -1,4 +1,4 @@
-"""What people read when something does not work, with the face of the other pages."""
+"""The error pages, in the layout of the other pages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(app: Flask) -> None:
 
 
 def explain(error: HTTPException) -> ResponseReturnValue:
-    """Return a page with one sentence that says what to do."""
+    """Return an error page with one sentence that tells people how to go on."""
     code = error.code or 500
     if error.response is not None or code < 400:
         return error
@@ -48,19 +48,19 @@ def explain(error: HTTPException) -> ResponseReturnValue:
 
 
 def start_again(_error: Stale) -> ResponseReturnValue:
-    """Lead to the login: the password changed in the very moment in which it was used."""
+    """Redirect to the login, since the password changed while this request used it."""
     session.clear()
     return redirect(url_for("login.login"), 303)
 
 
 def no_such_text(_error: DataError) -> ResponseReturnValue:
-    """Answer 404: PostgreSQL was asked for an id with a NUL in it, which it cannot hold, so nobody
-    has that id."""
+    """Answer 404, since PostgreSQL refused a NUL in a parameter. No id contains one."""
     return explain(NotFound())
 
 
 def no_database(error: Exception) -> ResponseReturnValue:
-    """Answer 503 without a query: the layout would ask for the insurer of whoever is logged in."""
+    """Answer 503 with a plain page. The layout cannot be used, since it queries for the member's
+    insurer."""
     current_app.logger.error("The database does not answer: %s", type(error).__name__)
     phone = insurer_of(current_app.config, None)["phone"]
     page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language(), phone=phone)

@@ -1,4 +1,4 @@
-"""Days and moments as pages write them, in Japanese by era or in English."""
+"""Format days and moments for pages, in Japanese by era or in English."""
 
 from __future__ import annotations
 
@@ -13,35 +13,39 @@ from views.services import now
 
 
 def language() -> str:
-    """Return the language that the page is in: ja or en."""
+    """Return the language of the page: ja or en."""
     locale = get_locale()
     return locale.language if locale else "ja"
 
 
 def wareki_plain(day: dt.date | None) -> str:
-    """Return 令和10年12月1日."""
+    """Return the day by its era, e.g. 令和10年12月1日, or an empty string for None."""
     return in_words(day) if day else ""
 
 
 def wareki(day: dt.date | None) -> str:
-    """Return 令和10年12月1日(2028年)."""
+    """Return the day by its era and the western year, e.g. 令和10年12月1日(2028年), or an empty string
+    for None."""
     return f"{in_words(day)}({day.year}年)" if day else ""
 
 
 def day(day: dt.date | None) -> str:
-    """Return 令和10年12月1日, or 1 December 2028."""
+    """Return the day in the language of the page, e.g. 令和10年12月1日 or 1 December 2028, or an empty
+    string for None."""
     if day is None:
         return ""
     return format_date(day, "d MMMM y", "en") if language() == "en" else in_words(day)
 
 
 def time_of_day(at: float) -> str:
-    """Return 14時20分, or 14:20; with its day, as `moment` has it, unless that is today."""
+    """Return the time alone, e.g. 14時20分 or 14:20, if `at` is today. Otherwise return the day too,
+    as `moment` does."""
     return _time(dt.datetime.fromtimestamp(at, JST)) if today(at) == today(now()) else moment(at)
 
 
 def moment(at: float) -> str:
-    """Return 11月23日(月) 14時5分, or Mon 23 November, 14:20."""
+    """Return the day and the time, e.g. 11月23日(月) 14時5分 or Mon 23 November, 14:05. `at` is in
+    seconds since 1970."""
     day = dt.datetime.fromtimestamp(at, JST)
     if language() == "en":
         return f"{format_date(day, 'EEE d MMMM', 'en')}, {_time(day)}"

@@ -1,8 +1,7 @@
-"""Forms as templates take them, how they come back with what is wrong, and who sent them."""
+"""Forms for templates, the pages that show their errors, and checks of the request that sent them."""
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import current_user
 
+from front.middleware import network
 from settings import insurer_of
 from views.formats import time_of_day
 from views.services import now
@@ -28,8 +28,8 @@ RETYPE = _("安全のため、パスワードはもう一度入力してくだ�
 
 @dataclass
 class Form:
-    """What was typed (never a password), what is wrong with each field, a sentence about the whole,
-    and the insurer if that sentence says to call."""
+    """The values of a form (never a password), an error message for each field, a message about the
+    whole form, and the insurer to call if that message says to call."""
 
     values: dict[str, str]
     errors: dict[str, str] = field(default_factory=dict)
@@ -38,14 +38,16 @@ class Form:
 
 
 def new_form(*names: str) -> Form:
-    """Return what was typed into these fields, without NULs: nobody types them, and PostgreSQL
-    stores none."""
+    """Return a form with the values that were sent for these fields. Drop NULs, which PostgreSQL
+    cannot store."""
     return Form({name: request.form.get(name, "").replace("\0", "") for name in names})
 
 
 def form_page(template: str, form: Form, status: int = 422, **context: Any) -> ResponseReturnValue:
-    """Return the form again, with what is wrong with it. Passwords come back empty, so that a right
-    one has to be typed again, which is said if something else is wrong."""
+    """Return the form's page again with its errors, by default with status 422.
+
+    Password fields come back empty. If another field is wrong, they say so.
+    """
     for name in ("password", "new-password") if form.errors else ():
         if request.form.get(name):
             form.errors.setdefault(name, RETYPE)
@@ -55,23 +57,25 @@ def form_page(template: str, form: Form, status: int = 422, **context: Any) -> R
 def refused(
     template: str, form: Form, until: float, why: str = TRIED, **context: Any
 ) -> ResponseReturnValue:
-    """Return the same form with 429, a sentence that names the time, and Retry-After in seconds."""
+    """Return the form's page again with status 429, Retry-After, the insurer to call, and a message
+    with the time from which it may be sent again."""
     form.contact = own_insurer()
     form.message = why % {"time": time_of_day(until + 59), "insurer": form.contact["name"]}
     return later(form_page(template, form, 429, **context), until)
 
 
 def later(page: ResponseReturnValue, until: float) -> ResponseReturnValue:
-    """Return the page with Retry-After, in seconds."""
+    """Return the page with a Retry-After header, in seconds."""
     response = make_response(page)
     response.headers["Retry-After"] = str(max(1, int(until - now()) + 1))
     return response
 
 
 def check_origin() -> None:
-    """Abort with 403 unless a POST comes from our own page.
+    """Abort with 403 if a POST does not come from one of our own pages.
 
-    Browsers say so by Sec-Fetch-Site, older ones by Origin. Whoever sends neither is refused.
+    Browsers tell this by Sec-Fetch-Site, and older ones by Origin. A request with neither header is
+    refused.
     """
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
@@ -83,7 +87,7 @@ def check_origin() -> None:
 
 
 def is_own_path(target: str) -> bool:
-    """Return whether `next` leads to a page of ours."""
+    """Return whether `target` is a path on this site, to which it is safe to redirect."""
     parts = urlsplit(target)
     plain = (
         target.startswith("/")
@@ -95,20 +99,13 @@ def is_own_path(target: str) -> bool:
 
 
 def address() -> str:
-    """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home
-    has, counts as one."""
-    client = request.remote_addr or ""
-    try:
-        found = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return client[:64]
-    if isinstance(found, ipaddress.IPv6Address):
-        found = found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address
-    return str(found)
+    """Return the client's address for limits. All addresses of a 64-bit IPv6 network count as one,
+    since one home has them."""
+    return network(request.remote_addr or "")
 
 
 def device() -> str:
-    """Return what a member is told of a browser, in Japanese; it is translated where it is shown."""
+    """Return the name of the browser's device, in Japanese. It is translated when a page shows it."""
     agent = request.headers.get("User-Agent", "")
     kinds = (
         ("iPhone", "iPhone"),
@@ -125,7 +122,7 @@ def cookie_name(name: str) -> str:
 
 
 def cookie_options() -> dict[str, Any]:
-    """Return the flags of every cookie of ours but the lease's, which is set in front of Flask."""
+    """Return the flags of our cookies, except the lease, which is set in front of Flask."""
     return {
         "secure": current_app.config["SESSION_COOKIE_SECURE"],
         "httponly": True,
@@ -134,7 +131,7 @@ def cookie_options() -> dict[str, Any]:
 
 
 def own_insurer() -> dict[str, Any]:
-    """Return the insurer of whoever is logged in, or the deployment's first."""
+    """Return the insurer of the member who is logged in, or the first configured one."""
     member = current_user.account.member if current_user.is_authenticated else None
     return insurer_of(current_app.config, member)
 
@@ -144,8 +141,9 @@ def own_mail_domain() -> str:
 
 
 def common_words() -> list[str]:
-    """Return the words that everybody here knows and no password may be made of: the insurers'
-    names and the site's own."""
+    """Return the words that all members know, for password_fault: the insurers' names, and the
+    parts of the site's and the mail's host names.
+    """
     hosts = f"{urlsplit(current_app.config['BASE_URL']).hostname or ''}.{own_mail_domain()}"
     return [
         *(insurer["name"] for insurer in current_app.config["INSURERS"].values()),

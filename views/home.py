@@ -1,5 +1,4 @@
-"""Home: one's own certificate or the sentence that says why there is none, the household, and the
-pages that help."""
+"""The home page with the member's own certificate and those of the household, and the help pages."""
 
 from __future__ import annotations
 
@@ -33,12 +32,13 @@ pages = Blueprint("home", __name__)
 
 @pages.get("/")
 def home() -> ResponseReturnValue:
-    """Show at one glance whose certificate it is, its state, and the one thing to do.
+    """Show the member and the listed people of the household, each with the state of the
+    certificate and one action.
 
-    Once after first use it says so, and how the page gets an icon.
+    The first view after the registration says that it is done, and how to add an icon.
     """
     me, people = _household()
-    adults = _who_may_be_allowed(me, people)
+    adults = _may_be_allowed(people)
     return render_template(
         "home/home.html",
         me=me,
@@ -48,7 +48,7 @@ def home() -> ResponseReturnValue:
         age=current_app.config["GUARDIAN_AGE"],
         registered=session.pop("registered", False),
         qr_svg=qr(url_for("login.login", _external=True)),
-        **home_screen(),
+        **_home_screen(),
     )
 
 
@@ -59,15 +59,15 @@ def _household() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return _person(me, me), [_person(me, other) for other in others]
 
 
-def _who_may_be_allowed(me: dict[str, Any], people: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the adults whom this person may let show the children's certificates: a subscriber's
-    adult dependents, if there are children."""
+def _may_be_allowed(people: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the listed adults if there are children, whose certificates they could show. Only a
+    subscriber's list has adults."""
     adults = [person for person in people if person["adult"]]
     return adults if len(adults) < len(people) else []
 
 
-def home_screen() -> dict[str, Any]:
-    """Return for which phones a page explains the home screen: this one's kind, or both."""
+def _home_screen() -> dict[str, Any]:
+    """Return the kinds of phones for which a page explains the icon: this phone's, or both."""
     kind = device()
     return {"phones": [kind] if kind in ("iPhone", "Android") else ["iPhone", "Android"]}
 
@@ -93,8 +93,7 @@ def _person(me: Member, other: Member) -> dict[str, Any]:
 def household() -> ResponseReturnValue:
     """Show which adult dependents may show the children's certificates too, and let the subscriber
     change it."""
-    me, people = _household()
-    adults = _who_may_be_allowed(me, people)
+    adults = _may_be_allowed(_household()[1])
     if not adults:
         return redirect(url_for("home.home"), 303)
     return render_template(
@@ -104,8 +103,8 @@ def household() -> ResponseReturnValue:
 
 @pages.post("/household/<public_id>/allow")
 def allow(public_id: str) -> ResponseReturnValue:
-    """Let an adult dependent show the children's certificates too, or no longer, as the subscriber
-    wishes."""
+    """Let the subscriber allow an adult dependent to show the children's certificates, or withdraw
+    this."""
     other = next((m for m in _adult_dependents() if m.public_id == public_id), None)
     if other is None:
         abort(404)
@@ -117,23 +116,19 @@ def allow(public_id: str) -> ResponseReturnValue:
 
 @pages.post("/household/later")
 def later() -> ResponseReturnValue:
-    """Offer it on home no more. The line that leads to the page stays."""
+    """Stop offering the permission on home. The link to its page stays."""
     unanswered = [m for m in _adult_dependents() if not m.shows_children]
     _answer(current_user.account.member, unanswered, allowed=False)
     return redirect(url_for("home.home"), 303)
 
 
 def _adult_dependents() -> list[Member]:
-    me, day, guardian_age = (
-        current_user.account.member,
-        today(now()),
-        current_app.config["GUARDIAN_AGE"],
-    )
-    family = me.family_on(day, guardian_age)
-    return [m for m in family if not m.is_child_on(day, guardian_age)]
+    """Return the adult dependents whom the member who is logged in may allow."""
+    return [person["member"] for person in _household()[1] if person["adult"]]
 
 
 def _answer(me: Member, others: list[Member], *, allowed: bool) -> None:
+    """Store what the subscriber answered for these dependents."""
     Member.update(shows_children=allowed, allowed_by=me.id).where(
         Member.id.in_([other.id for other in others])
     ).execute()
@@ -142,13 +137,15 @@ def _answer(me: Member, others: list[Member], *, allowed: bool) -> None:
 @pages.get("/help")
 def help() -> ResponseReturnValue:
     """Help by symptom, for everybody alike: it says nothing of whoever reads it."""
-    return render_template("home/help.html", mail_domain=own_mail_domain(), **home_screen())
+    return render_template("home/help.html", mail_domain=own_mail_domain(), **_home_screen())
 
 
 @pages.get("/staff")
 def staff() -> ResponseReturnValue:
-    """Show the desk how to tell a live certificate from a picture, by a sample that moves for ten
-    minutes. It prints as one sheet."""
+    """Show the staff at a reception desk how to tell a live certificate from a picture.
+
+    The page has a sample whose clock runs for ten minutes, and prints as one sheet.
+    """
     moment, address = int(now()), url_for("home.staff", _external=True)
     return render_template(
         "home/staff.html",
@@ -161,6 +158,6 @@ def staff() -> ResponseReturnValue:
 
 @pages.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """Answer 200 while the database answers, 503 otherwise."""
+    """Answer 200 if the database answers. If it does not, the error handler answers 503."""
     database.execute_sql("SELECT 1")
     return Response("ok\n", mimetype="text/plain")

@@ -1,5 +1,4 @@
-"""Japanese, and English for those who do not read it: which of the two a page is in, and the switch
-at its top."""
+"""The language of pages, Japanese or English, and the switch at their top."""
 
 from __future__ import annotations
 
@@ -21,7 +20,8 @@ CATALOGUES = assets.ROOT / "build" / "translations"
 
 
 def register(app: Flask) -> None:
-    """Sentences are Japanese in the source; make install compiles the English catalogue."""
+    """Set up translations. Sentences in the source are Japanese, and `make install` compiles the
+    English catalogue."""
     Babel(
         app,
         default_locale="ja",
@@ -37,14 +37,15 @@ def shared() -> dict[str, Any]:
 
 
 def chosen() -> str:
-    """Return what the person chose, else what the browser asks for, else Japanese."""
+    """Return the language that the person chose, or else the one that the browser asks for, or else
+    Japanese."""
     kept = request.cookies.get(COOKIE)
     return kept if kept in NAMES else request.accept_languages.best_match(NAMES, "ja")
 
 
 def other() -> tuple[str, str, str]:
-    """Return the language that the switch leads to: its code, its name, and where the switch is
-    sent."""
+    """Return the other language for the switch: its code, its name, and the URL to which the switch
+    is sent."""
     code = "ja" if language() == "en" else "en"
     here = request.url_rule is not None and "GET" in (request.url_rule.methods or ())
     back = request.full_path.rstrip("?") if here else url_for("home.home")
@@ -53,7 +54,7 @@ def other() -> tuple[str, str, str]:
 
 @pages.post("/language/<any(ja,en):code>")
 def switch(code: str) -> ResponseReturnValue:
-    """Lead back to the same page in the other language, which the browser keeps for a year."""
+    """Store the chosen language in a cookie for a year, and redirect to the same page."""
     target = request.args.get("next", "")
     response = redirect(target if is_own_path(target) else url_for("home.home"), 303)
     response.set_cookie(COOKIE, code, max_age=365 * 86400, **cookie_options())

@@ -1,4 +1,4 @@
-"""Login with ID and password, and for a phone that is not trusted with a code; and logout."""
+"""Login with an ID, a password and, unless the phone is trusted, a code; and logout."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ WRONG = lazy_gettext(
 
 @pages.route("/login", methods=["GET", "POST"])
 def login() -> ResponseReturnValue:
-    """Answer every failure with one vague message, after one argon2 verification."""
+    """Show the login form, or check the ID and password.
+
+    Whether the ID does not exist or the password is wrong, the message is the same, and one argon2
+    verification was made.
+    """
     form = new_form("username", "next")
     secret = (
         request.cookies.get(cookie_name("trust"), "") if current_app.config["TRUST_DAYS"] else ""
@@ -85,8 +89,10 @@ def login() -> ResponseReturnValue:
 
 
 def _tries(login_id: str, trust: Trust | None) -> list[limits.Try]:
-    """Return what a try counts against. A browser where a login of this ID finished before has a
-    count of its own, so that strangers, or colleagues at the same address, slow nobody down there.
+    """Return the limits that this try counts against.
+
+    A browser where a login with this ID has finished before has its own limit. Wrong tries by
+    strangers, or by colleagues at the same address, do not delay logins there.
     """
     own = (
         trust.id
@@ -104,10 +110,10 @@ def _tries(login_id: str, trust: Trust | None) -> list[limits.Try]:
 
 
 def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnValue:
-    """Go on after the right password: to first use, to the code, or in.
+    """Go on after the right password: redirect to first use or to the code page, or start a session
+    if the phone is trusted.
 
-    Whoever was logged in on this browser is logged out. Nothing of the half-logged-in person
-    survives in a later session.
+    End any session that this browser has, and empty its session cookie first.
     """
     if account.password_hash is not None and trust is None:
         try:
@@ -129,8 +135,12 @@ def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnVa
 def begin(
     account: Account, trust: Trust | None = None, *, trust_phone: bool = False, target: str = ""
 ) -> ResponseReturnValue:
-    """Start a session in an emptied cookie and go on to where the person wanted. `trust_phone`
-    trusts this phone from now on."""
+    """Start a session in an emptied cookie, and redirect to `target` if it is a path of ours, or
+    else to home.
+
+    With `trust_phone`, trust this phone from now on. With a `trust`, prolong it. Either then lasts
+    for TRUST_DAYS.
+    """
     days = current_app.config["TRUST_DAYS"]
     secret = request.cookies.get(cookie_name("trust"), "")
     if trust_phone and days:
@@ -151,7 +161,8 @@ def begin(
 
 @pages.route("/login/code", methods=["GET", "POST"])
 def code() -> ResponseReturnValue:
-    """Take the six digits from the mail, and the answer to whether this phone is its owner's alone."""
+    """Take the code, and the answer to the question whether this phone shall be trusted. Start a
+    session if the code is right."""
     challenge = bound("login")
     if challenge is None:
         return redirect(url_for("login.login"), 303)
@@ -166,7 +177,7 @@ def code() -> ResponseReturnValue:
 
 
 def end_session() -> None:
-    """End the session of this browser, if there is one, on the server's side."""
+    """End this browser's session in the database, if there is one."""
     if current_user.is_authenticated:
         Session.update(ended_at=int(now())).where(Session.id == current_user.id).execute()
         Audit.note(now(), "logout", current_user.account_id)

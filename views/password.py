@@ -1,4 +1,5 @@
-"""The forgotten password: a link by mail, good once for 30 minutes, that starts no session."""
+"""Reset a forgotten password by a link in a mail. The link can be used once, within 30 minutes, and
+does not log in."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ pages = Blueprint("password", __name__, url_prefix="/password")
 
 @pages.route("/forgot", methods=["GET", "POST"])
 def forgot() -> ResponseReturnValue:
-    """Give everybody the same answer, after the same work."""
+    """Ask for a login ID and an address, and send a reset mail if they belong together. If not, the
+    response and the work are the same.
+    """
     form = new_form("username", "email")
     if request.method != "POST":
         return render_template("password/forgot.html", form=form)
@@ -45,8 +48,8 @@ def forgot() -> ResponseReturnValue:
 
 @pages.route("/reset/<token>", methods=["GET", "POST"])
 def reset(token: str) -> ResponseReturnValue:
-    """Show the form that a reset link opens, and take it. Mail scanners open links, so nothing
-    changes before the form is sent."""
+    """Show the form for a new password, or set the password. Opening the link changes nothing,
+    since mail scanners do that."""
     keys = services().keys
     account = accounts.read_reset_token(token, keys)
     if account is None:

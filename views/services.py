@@ -1,4 +1,4 @@
-"""What views reach besides the tables, in one typed object."""
+"""One typed object with the services that views use besides the tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ htmx = HTMX()
 
 @dataclass
 class Services:
-    """The program's keys, clock, mailer and time, kept in `app.extensions["kakunin"]`."""
+    """The application's keys, clock, mailer and source of time. They are stored in
+    `app.extensions["kakunin"]`."""
 
     keys: Keys
     clock: Clock

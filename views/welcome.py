@@ -1,5 +1,6 @@
-"""First use, with the letter's temporary password: birth date, own password, own e-mail address,
-then the code."""
+"""First use with the temporary password from the letter. One form asks for birth date, new password
+and e-mail address. A code that is sent to the address finishes the registration.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +39,16 @@ EMAIL_FAULT = lazy_gettext(
 
 
 def newcomer() -> Account | None:
-    """Return the account whose temporary password was right in this browser, while it is still in
-    force."""
+    """Return the account whose temporary password was entered in this browser, or None if that
+    password is no longer valid."""
     account = proven(LASTS)
     return account if account is not None and account.temporary_hash else None
 
 
 @pages.route("/welcome", methods=["GET", "POST"])
 def details() -> ResponseReturnValue:
-    """Take one form. What it holds counts only when the code that goes to the address comes back."""
+    """Show or take the form of first use, and send a code. Its values take effect once the code is
+    entered."""
     account = newcomer()
     if account is None:
         return redirect(url_for("login.login", ended=1 if "proof" in session else None), 303)
@@ -84,8 +86,10 @@ def details() -> ResponseReturnValue:
 
 
 def check_birth_date(account: Account, form: Form) -> None:
-    """Put into `form` what is wrong with the birth date. Raise TooMany after ten wrong ones a day;
-    an unreadable one is no try."""
+    """Check the birth date, and add an error to `form` if it is wrong or unreadable.
+
+    Raise TooMany after ten wrong ones a day. An unreadable date does not count.
+    """
     keys, one = services().keys, limits.Try(limits.BIRTH_DATE, str(account.member_id))
     try:
         born = parse_date(form.values["bday"])
@@ -102,15 +106,15 @@ def check_birth_date(account: Account, form: Form) -> None:
 
 
 def check_password(account: Account, password: str, form: Form) -> None:
-    """Put into `form` why this cannot be the own password. It takes milliseconds, so it comes after
-    the other fields."""
+    """Check the new password, and add an error to `form` if it is refused. This takes milliseconds,
+    so call it last."""
     if fault := passwords.password_fault(password, account, common_words()):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
 
 
 @pages.route("/welcome/code", methods=["GET", "POST"])
 def code() -> ResponseReturnValue:
-    """Take the digits that finish the registration, and start a session."""
+    """Take the code. If it is right, finish the registration and start a session."""
     challenge = bound("register")
     if challenge is None:
         return redirect(url_for("welcome.details" if newcomer() else "login.login"), 303)

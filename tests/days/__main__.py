@@ -1,8 +1,9 @@
-"""`python -m tests.days` runs the tests that are not slow once more on other days, under clocks
-that libfaketime moves.
+"""Run the tests that are not slow on other days, under a clock that libfaketime moves: `python -m
+tests.days`.
 
-Other days may be named as arguments, in any form that `date --date` reads. The clocks advance; only
-the monotonic one is left as it is, since libfaketime does not shorten the waits that depend on it.
+Other days can be given as arguments, in any form that `date --date` reads. The clock goes on from
+the given moment. The monotonic clock is not moved, since libfaketime does not adjust the waits that
+depend on it.
 """
 
 from __future__ import annotations

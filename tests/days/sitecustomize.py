@@ -1,12 +1,13 @@
-"""Loaded at the start of every Python under a moved clock: see tests/days/__main__.py."""
+"""Replace time.sleep under a moved clock. Python loads this module at its start; see
+tests/days/__main__.py."""
 
 import threading
 import time
 
 
 def sleep(seconds: float) -> None:
-    """Sleep by a lock's timeout: libfaketime breaks time.sleep if it leaves the monotonic clock as
-    it is."""
+    """Sleep by waiting for a lock, since libfaketime breaks time.sleep if it does not move the
+    monotonic clock."""
     threading.Event().wait(seconds)
 
 

@@ -1,5 +1,6 @@
-"""The database goes away, is cut off, or is full: what was answered is there afterwards, and nobody
-restarts the server."""
+"""If the database stops, is cut off, or is full, everything that was confirmed to a client is
+stored afterwards, and the server recovers without a restart.
+"""
 
 from __future__ import annotations
 
@@ -183,7 +184,7 @@ def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
 
     with Cluster() as cluster:
         settings_for(monkeypatch, cluster.url())
-        monkeypatch.setenv("THREADS", "256")  # places for that many strangers' forms at once
+        monkeypatch.setenv("THREADS", "512")  # places for that many strangers' forms at once
         import_sample(tmp_path)
         from app import create_app
 

@@ -1,5 +1,5 @@
-"""Two machines over one PostgreSQL, behind the proxy that deploy/ describes: nobody notices that
-one of them dies."""
+"""Two machines share one PostgreSQL behind the proxy of deploy/. If one of them dies, nobody
+notices."""
 
 from __future__ import annotations
 

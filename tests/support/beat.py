@@ -1,6 +1,5 @@
-"""The clock as it is seen: a script for a page of any engine notes each time that appears, and
-whether the veil was over it; and a line that makes the phone's way to the server as long as one
-likes.
+"""Watch the clock of a page. A script, which runs in any browser, records each time that appears
+and whether the veil covered it. A proxy adds latency between the phone and the server.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ COVERED = "!!document.elementFromPoint(innerWidth / 2, innerHeight / 2).closest(
 
 
 def steps(seen: list[str]) -> list[int]:
-    """Return by how many seconds the clock went on, from each time seen to the next."""
+    """Return the differences between successive times, in seconds."""
     moments = [int(time[:2]) * 3600 + int(time[3:5]) * 60 + int(time[6:]) for time in seen]
     return [(after - before) % 86400 for before, after in pairwise(moments)]
 
 
 @contextlib.contextmanager
 def line(port: int, least: float, most: float) -> Iterator[int]:
-    """Lay a line to `port` on this machine, on which a request and its answer take between `least`
-    and `most` milliseconds.
+    """Run a proxy to `port` on this machine, and yield the proxy's own port.
 
-    Yield the port at which it begins.
+    It delays a request and its answer together by between `least` and `most` milliseconds, at
+    random.
     """
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     ends = [listener]

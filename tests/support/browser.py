@@ -1,5 +1,6 @@
-"""A browser of one person at an address of its own: it keeps cookies and one connection, and knows
-how long each answer took."""
+"""A minimal HTTP client with cookies and a client address of its own, for load tests. `took` is the
+seconds until the last answer.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +15,10 @@ class Browser:
         self.address, self.cookies, self.took = address, dict[str, str](), 0.0
 
     def ask(self, path: str, **fields: str) -> tuple[int, str]:
-        """Open the page, or send a form if there are fields (an underscore stands for a hyphen).
-        Return status and text; status 0 if there was no answer.
+        """Open the page, or send a form if there are fields. An underscore in a field's name stands
+        for a hyphen.
+
+        Return the status and the text, or 0 and an empty text if there was no answer.
         """
         headers = {
             "X-Forwarded-For": self.address,

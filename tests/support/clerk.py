@@ -1,7 +1,7 @@
-"""The commands alone, without the pages: what the clerk's tests drive, in this process or as
-`python -m tests.support.clerk`.
+"""An application with the commands alone and no pages, for tests. It also runs as `python -m
+tests.support.clerk`.
 
-TEST_MIGRATIONS names another folder than migrations/.
+The variable TEST_MIGRATIONS may name a folder to use instead of migrations/.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""A crowd of phones, each polling its clock once a second over a connection of its own, held by one
-thread.
+"""A crowd of phones in one thread. Each polls its clock once a second over its own connection.
 
-Like htmx with `hx-sync="this:drop"`, a phone does not ask again while it waits; a second in which
-it could not ask, or got no live answer, is a missed tick. Leases are taken up as a browser would.
+Like htmx with `hx-sync="this:drop"`, a phone sends no request while it waits for an answer. A
+second in which it could not send one, or got no live answer, is a missed tick. Phones keep the
+lease cookies that answers set, as browsers do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REQUEST = (
 
 @dataclass
 class Phone:
-    """One open certificate: its clock's path and its session cookie."""
+    """An open certificate, with the path of its clock and the session cookie."""
 
     path: str
     session: str
@@ -39,8 +39,9 @@ class Phone:
 
 @dataclass
 class Outcome:
-    """What the crowd saw. Latencies in seconds, from the moment a poll was due, so that a late
-    generator counts too."""
+    """The results of a crowd. Latencies are in seconds from the moment at which a poll was due, so
+    that delays of the generator count too.
+    """
 
     phones: int
     seconds: float
@@ -55,7 +56,7 @@ class Outcome:
         return sum(self.renewals)
 
     def percentile(self, share: float) -> float:
-        """Milliseconds."""
+        """Return the latency, in milliseconds, that `share` (0 to 1) of the polls do not exceed."""
         ordered = sorted(self.latencies)
         return (
             ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
@@ -65,10 +66,10 @@ class Outcome:
 
 
 def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outcome:
-    """Hold `phones` live for so many seconds, their polls spread over each.
+    """Hold `phones` live for `seconds` seconds, with their polls spread evenly over each second.
 
-    The latencies of the first `settle` seconds, in which all take their first lease, are left out;
-    what they miss is not.
+    Latencies of the first `settle` seconds, in which all phones get their first lease, do not
+    count. Missed ticks do.
     """
     poller = select.epoll()
     by_number = {}

@@ -1,4 +1,4 @@
-"""A database of many members, each logged in and showing their own certificate."""
+"""Fill a database with members who are logged in and show their own certificate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from tests.support.servers import ROOT
 
 
 def open_displays(env: dict[str, str], count: int) -> list[Phone]:
-    """So many members, each logged in and showing their own certificate."""
+    """Create `count` members, each logged in and showing their own certificate, and return their
+    phones.
+
+    Member n has the id n, the login ID `idn`, the session `sessionn` and the certificate `certn`.
+    """
     connect(env["KAKUNIN_DATABASE_URL"])
     Runner(database.obj, str(ROOT / "migrations")).up()
     app = Flask(__name__)

@@ -1,5 +1,5 @@
-"""What fault tests start, stop and kill: machines that serve, and the proxy of deploy/nginx.conf
-before them."""
+"""Servers that the tests of faults start, stop and kill, and the reverse proxy of deploy/nginx.conf
+in front of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.sample import FLASK, ROOT
 
 
 def until(true, seconds: float = 20) -> None:
-    """Wait for it."""
+    """Wait until `true()` is true. Fail after `seconds` seconds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come about"
@@ -46,7 +46,7 @@ class Machine:
         until(lambda: self.answers("/healthz") == 200)
 
     def answers(self, path: str) -> int:
-        """The status of a page; 0 without an answer."""
+        """Return the status of a page, or 0 if there was no answer."""
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             link.request("GET", path)
@@ -57,18 +57,18 @@ class Machine:
             link.close()
 
     def kill(self) -> None:
-        """As if the machine had burnt."""
+        """Kill all processes at once, as if the machine had lost its power."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def end(self) -> int:
-        """SIGTERM, and the exit status."""
+        """Send SIGTERM, wait up to 40 seconds, and return the exit status."""
         self.process.terminate()
         return self.process.wait(40)
 
 
 class Nginx:
-    """deploy/nginx.conf as it stands, but for names, ports and places."""
+    """nginx with deploy/nginx.conf, in which only host names, ports and paths are replaced."""
 
     def __init__(self, folder: Path, port: int, machines: list[Machine]) -> None:
         self.address, program = f"https://localhost:{port}", proxy()
@@ -114,7 +114,8 @@ class Nginx:
 
 
 def status(port: int, path: str, form: str | None = None) -> tuple[int, str]:
-    """The status and the page that the server on this port answers, to a form where one is sent."""
+    """Get a page from the server on this port, or send `form` to it if given. Return the status and
+    the page."""
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
     kind = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
     link.request("POST" if form else "GET", path, form, kind)
@@ -125,6 +126,7 @@ def status(port: int, path: str, form: str | None = None) -> tuple[int, str]:
 
 
 def workers(process: subprocess.Popen) -> list[int]:
-    """The server's worker processes: its children that have threads."""
+    """Return the ids of the server's worker processes, which are its children with more than four
+    threads."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in children if len(list(Path(f"/proc/{pid}/task").iterdir())) > 4]

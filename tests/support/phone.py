@@ -1,5 +1,5 @@
-"""A phone without JavaScript: it opens pages, fills forms, follows redirects, and looks at every
-page it gets."""
+"""A phone without JavaScript, which opens pages, fills in forms, follows redirects, and checks
+every page that it gets."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ VOID = {
 
 
 class Page(HTMLParser):
-    """What a page holds: its text, headings, links, forms. Fails on tags that do not match and ids
-    that repeat."""
+    """The text, headings, links and forms of a page.
+
+    Fail on tags that do not match, repeated ids, inline styles and scripts, and fields without
+    autocomplete.
+    """
 
     def __init__(self, response) -> None:
         super().__init__()
@@ -95,11 +98,11 @@ class Page(HTMLParser):
 
     @property
     def ticks(self) -> bool:
-        """Whether it is a live fragment: its text ends in the time."""
+        """Whether this is a live fragment, whose text ends in the time."""
         return re.search(r"\d\d:\d\d:\d\d$", self.text) is not None
 
     def form(self, *names: str) -> dict:
-        """The form that has these fields."""
+        """Return the first form that has these fields. Fail if there is none."""
         found = [form for form in self.forms if set(names) <= set(form["fields"])]
         assert found, f"no form with {names} on {self.url}: {self.text[:300]}"
         return found[0]
@@ -111,7 +114,8 @@ class Page(HTMLParser):
 
 
 class Phone:
-    """A browser of one person. `headers` may replace what browsers send with a POST."""
+    """A browser of one person, at the network address `address`. It keeps its cookies and the last
+    page."""
 
     def __init__(self, app, address: str = "203.0.113.7") -> None:
         self.client = app.test_client()
@@ -135,7 +139,11 @@ class Phone:
         return self._seen(response)
 
     def send(self, _action: str = "", **fields: str) -> Page:
-        """Fill the form that has these fields (an underscore stands for a hyphen) and send it."""
+        """Fill in the form that has these fields, and send it. An underscore in a field's name
+        stands for a hyphen.
+
+        If several forms have them, `_action` selects one by a part of its action.
+        """
         named = {name.replace("_", "-"): value for name, value in fields.items()}
         forms = [
             f

@@ -1,5 +1,4 @@
-"""A PostgreSQL of the tests' own: a cluster on a free port of 127.0.0.1, that they may stop and
-start."""
+"""A PostgreSQL cluster for tests, on a free port of 127.0.0.1, which they may stop and start."""
 
 from __future__ import annotations
 
@@ -15,7 +14,8 @@ SPEED = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 
 
 def programs() -> Path | None:
-    """The folder of initdb and pg_ctl, of the newest version: Debian keeps them off the PATH."""
+    """Return the folder of initdb and pg_ctl in the newest version, or None. Debian does not put
+    them on the PATH."""
     if found := shutil.which("initdb"):
         return Path(found).parent
     versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
@@ -25,14 +25,14 @@ def programs() -> Path | None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """Return a port of 127.0.0.1 on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 class Cluster:
-    """With `with`: made and started, then stopped and deleted."""
+    """A cluster. As a context manager, create and start it, and at the end stop and delete it."""
 
     def __init__(self, options: str = SPEED) -> None:
         found = programs()
@@ -77,12 +77,13 @@ class Cluster:
         )
 
     def stop(self, mode: str = "fast") -> None:
-        """fast: connections are cut. immediate: as if the plug were pulled."""
+        """Stop the server. `fast` closes connections, and `immediate` acts like a power cut."""
         self._run("pg_ctl", "-D", str(self.folder), "-w", "-m", mode, "stop")
 
     def signal(self, number: int) -> None:
-        """Send a signal to all of its processes. SIGSTOP freezes it, as a machine that hangs: it
-        takes connections, and is silent."""
+        """Send a signal to all processes of the server. After SIGSTOP it acts like a machine that
+        hangs: it accepts connections and does not answer.
+        """
         main = int((self.folder / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
         for process in (main, *map(int, children)):
@@ -93,7 +94,8 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, name: str, *arguments: str, check: bool = True) -> None:
-        """PostgreSQL refuses to run as root: there its Debian user runs it."""
+        """Run a program of PostgreSQL. If the tests run as root, use Debian's user, since
+        PostgreSQL refuses to run as root."""
         user = "postgres" if os.geteuid() == 0 else None
         subprocess.run(
             [str(self.programs / name), *arguments],

@@ -1,5 +1,5 @@
-"""`python -m tests.support.ready` finds or installs the programs that the tests need, or says in a
-sentence what is missing."""
+"""Find or install the programs that the tests need, or print what is missing: `python -m
+tests.support.ready`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.support import postgres, webkit
 
 
 def browser() -> str | None:
-    """The path of a Chromium: Debian's, or the one that Playwright keeps."""
+    """Return the path of Debian's Chromium, or of Playwright's own, or None if neither is
+    installed."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path
@@ -27,7 +28,7 @@ def browser() -> str | None:
 
 
 def proxy() -> str | None:
-    """The path of nginx, which Debian keeps off the PATH of who is not root."""
+    """Return the path of nginx, or None. Debian puts it on the PATH of root alone."""
     return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 

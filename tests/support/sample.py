@@ -1,5 +1,5 @@
-"""The sample roster in tests/rosters: imported at the moment NOW by the tests' own clock, or moved
-to today for real servers."""
+"""Import the sample roster in tests/rosters, either at the fixed moment NOW, or with its dates
+moved to today for real servers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ roster is of that day."""
 
 
 def import_at_now(folder: Path) -> dict[str, tuple[str, str]]:
-    """Import the sample roster in this process at the moment NOW, and return its logins. Its
-    letters go into the folder."""
+    """Import the sample roster in this process at the moment NOW. Write its letters into the folder
+    and return its logins."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("commands.rosters.moment", lambda: NOW)
         run = make_app().test_cli_runner().invoke
@@ -39,15 +39,16 @@ def import_at_now(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def import_sample(folder: Path) -> dict[str, tuple[str, str]]:
-    """Import the sample roster as of today by the real commands, and return its logins. Its letters
-    go into the folder."""
+    """Import the sample roster with its dates moved to today, by the real commands. Write its
+    letters into the folder and return its logins.
+    """
     for arguments in _commands(_moved_to(dates.today(time.time()), folder), folder):
         subprocess.run([*FLASK, *arguments], cwd=ROOT, check=True, capture_output=True)
     return logins_in(folder)
 
 
 def logins_in(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return name: (login id, temporary password), as the clerk's file has them."""
+    """Return the login ID and the temporary password of each name in the letters in the folder."""
     with (folder / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
         return {
             row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)
@@ -63,8 +64,8 @@ def _moved_to(day: dt.date, folder: Path) -> Path:
     """Write the sample roster into the folder with its dates moved from the day of NOW to `day`,
     and return its path.
 
-    A server that runs by the real clock shows the same states on every day then. Dates before 2000
-    stay: they are birth dates of adults, which tests type.
+    So a server that runs by the real clock shows the same states on every day. Dates before 2000
+    are not moved, since they are birth dates of adults, which tests type.
     """
     passed = day - dates.today(NOW)
 

@@ -1,5 +1,5 @@
-"""What the live figures compare: this program, a bare callable, and the plain way, each under the
-same granian."""
+"""Start servers to measure: this program, a bare callable, and a plain Flask view, each with the
+same options of granian."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def hello() -> Wsgi:
-    """The least that a WSGI server can be asked: a callable that answers with as many bytes as a
-    tick."""
+    """Return the smallest possible WSGI application, which answers with as many bytes as a tick."""
     body = b"x" * 620
 
     def app(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -40,8 +39,8 @@ def hello() -> Wsgi:
 
 
 def plain() -> Flask:
-    """The tick as one would write it without a lease: a Flask view, login_required, a look-up, a
-    template."""
+    """Return an application whose tick needs no lease: a Flask view with login_required, a query
+    and a template."""
     import datetime as dt
 
     from flask import render_template_string
@@ -88,7 +87,8 @@ def plain() -> Flask:
 
 @contextlib.contextmanager
 def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Granian with the settings of `make serve`, on a free port, for `target` (module:factory)."""
+    """Serve `target` (module:factory) on a free port, by granian with the options of `make serve`.
+    Yield port and process."""
     port = free_port()
     code = f"from commands import server; server.start('127.0.0.1', '{port}', '{target}')"
     process = subprocess.Popen(
@@ -117,7 +117,7 @@ def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.P
 
 
 def usage(process: subprocess.Popen[bytes]) -> tuple[float, float]:
-    """CPU seconds and resident MB of the server's workers."""
+    """Return the CPU seconds and the resident memory, in MB, of the server and its workers."""
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     ticks = memory = 0.0
     for worker in [str(process.pid), *workers]:
@@ -129,7 +129,7 @@ def usage(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Settings of a server that is measured."""
+    """Return the settings of a server to measure, whose database is in the folder."""
     return {
         "KAKUNIN_SECRET_KEY": secrets.token_hex(32),
         "KAKUNIN_DATABASE_URL": f"sqlite:///{folder}/kakunin.db",

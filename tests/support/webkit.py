@@ -1,5 +1,5 @@
-"""One window of WebKit, the engine of every iPhone: Debian's own build, driven by plain WebDriver
-without a library."""
+"""A window of WebKit, the engine of every iPhone. It is Debian's build, and driven by plain
+WebDriver without a library."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
 def browser() -> str | None:
-    """Return the path of WebKitGTK's small browser, if it and what drives it are here: Debian's
-    webkit2gtk-driver, xvfb and xauth."""
+    """Return the path of WebKitGTK's MiniBrowser, or None if it or one of its tools is missing.
+
+    All of them come with Debian's packages webkit2gtk-driver, xvfb and xauth.
+    """
     found = next(Path("/usr/lib").glob("*/webkit2gtk-4.1/MiniBrowser"), None)
     tools = ("WebKitWebDriver", "xvfb-run", "xauth")
     return str(found) if found and all(shutil.which(tool) for tool in tools) else None
 
 
 class Refused(Exception):
-    """The browser did not do what it was told."""
+    """The browser answered a command with an error."""
 
 
 class WebKit:
-    """A window as wide as a phone; a wider one would get the notice for computers. Use it in a
-    `with` statement."""
+    """A window as wide as a phone, since pages show a notice for computers in wider ones. Use it in
+    a `with` statement."""
 
     def __init__(self, width: int = 450, height: int = 844) -> None:
         self.port = free_port()
@@ -53,7 +55,8 @@ class WebKit:
         self.call("/window/rect", width=width, height=height)
 
     def _first_call(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Open the session as soon as the driver listens, within 20 seconds."""
+        """Open the session once the driver listens. Raise RuntimeError if it does not within 20
+        seconds."""
         for _ in range(200):
             try:
                 return self.call("", **wanted)
@@ -69,13 +72,13 @@ class WebKit:
         self.close()
 
     def close(self) -> None:
-        """End the browser, its driver and its screen."""
+        """End the browser, its driver and its virtual screen."""
         os.killpg(self.driver.pid, signal.SIGTERM)
         self.driver.wait(10)
 
     def call(self, path: str, method: str = "POST", **data: Any) -> Any:
-        """Send one command of WebDriver and return its value. Raise Refused with the browser's
-        words."""
+        """Send one command of WebDriver and return its value. Raise Refused, with the browser's
+        message, after an error."""
         address = f"http://127.0.0.1:{self.port}/session{self.session}{path}"
         body = json.dumps(data).encode() if method == "POST" else None
         try:
@@ -87,19 +90,20 @@ class WebKit:
             raise Refused(error.read().decode()) from error
 
     def js(self, script: str) -> Any:
-        """Return what the script returns in the page."""
+        """Run the script in the page and return its result."""
         return self.call("/execute/sync", script=script, args=[])
 
     def go(self, address: str) -> None:
         self.call("/url", url=address)
 
     def click(self, selector: str) -> None:
-        """Press the element as a finger would: a gesture, not a script's click()."""
+        """Press the element with a real gesture, as a finger would, instead of a script's click()."""
         element = self.call("/element", using="css selector", value=selector)[ELEMENT]
         self.call(f"/element/{element}/click")
 
     def send(self, **fields: str) -> None:
-        """Fill the inputs of these names (an underscore stands for a hyphen) and send their form."""
+        """Fill in the inputs with these names and send their form. An underscore in a name stands
+        for a hyphen."""
         for name, value in fields.items():
             self.js(
                 f"document.querySelector('[name={name.replace('_', '-')}]').value = {json.dumps(value)}"
@@ -107,7 +111,7 @@ class WebKit:
         self.click("form button.main")
 
     def hide(self) -> None:
-        """Put the window away, as a phone does with a page behind another app."""
+        """Minimise the window, as if the phone showed another app."""
         self.call("/window/minimize")
 
     def show(self) -> None:
@@ -115,5 +119,5 @@ class WebKit:
         self.call("/window/rect", width=self.size[0], height=self.size[1])
 
     def picture(self, path: Path) -> None:
-        """Write what is seen as PNG."""
+        """Write a screenshot to `path`, as PNG."""
         path.write_bytes(base64.b64decode(self.call("/screenshot", "GET")))
