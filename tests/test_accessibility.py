@@ -43,6 +43,28 @@ leaves it open where something drawn by ::before stands near, as the clock's lin
 FITS = """document.documentElement.scrollWidth <= innerWidth
     && [...document.querySelectorAll("input:not([type=checkbox])")].every(input => !input.offsetParent || input.clientWidth >= 120)"""
 
+CUT = """(() => {
+    const found = []
+    for (const head of document.querySelectorAll("h1, h2, label, .veil b, .ended p[lang]")) {
+        const texts = document.createTreeWalker(head, NodeFilter.SHOW_TEXT)
+        for (let node; node = texts.nextNode();) {
+            if (node.parentElement.closest("small, .unseen")) continue
+            const top = at => {
+                const range = document.createRange()
+                range.setStart(node, at)
+                range.setEnd(node, at + 1)
+                return (range.getClientRects()[0] || {}).top
+            }
+            for (let at = 1; at < node.length; at++)
+                if (top(at) > top(at - 1) + 5 && !/[\\s、。・：）」]/.test(node.data[at - 1]))
+                    found.push(node.data.slice(0, at) + "|" + node.data.slice(at))
+        }
+    }
+    return found
+})()"""
+"""The headings and questions whose lines end inside a word: neither after a space or a mark nor at
+a <wbr>."""
+
 
 class Eye:
     """Draws what a phone without JavaScript got, in a browser that asks the program itself, as that
@@ -70,7 +92,7 @@ class Eye:
 
     def look(self, page: Seen | None = None, until: str = "main") -> None:
         """Nothing on the page is against the rules, light or dark, with everything unfolded; 320 px
-        hold it, at twice the text too."""
+        hold it, at twice the text too, and no heading is cut inside a word."""
         self.html = (page or self.phone.page).html
         self.seen += 1
         self.drawn.goto("http://localhost/drawn")
@@ -81,6 +103,7 @@ class Eye:
         for size in ("200%", ""):
             self.drawn.evaluate("size => { document.documentElement.style.fontSize = size }", size)
             assert self.drawn.evaluate(FITS), (self.drawn.title(), size)
+        assert self.drawn.evaluate(CUT) == []
         for colours, rules in (("dark", ["color-contrast"]), ("light", RULES)):
             self.drawn.emulate_media(color_scheme=colours)
             assert self.drawn.evaluate(RUN, {"runOnly": rules}) == [], (self.drawn.title(), colours)

@@ -13,6 +13,7 @@ import pytest
 from tests.support.beat import COVERED, WATCH, steps
 from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.webkit import WebKit
+from tests.test_accessibility import CUT
 from tests.test_browser import until
 
 HEAD = "return getComputedStyle(document.querySelector('.certificate header')).backgroundColor"
@@ -130,3 +131,15 @@ def test_back_shows_no_dead_card(live, site):
     live.js("history.back()")
     time.sleep(2)
     assert live.js("return !document.getElementById('clock')") or covered(live)
+
+
+def test_no_heading_of_a_narrow_phone_is_cut_inside_a_word(live, site):
+    address, _, _ = site
+    seen = []
+    paths = ("/", "/household", "/account", "/account/password", "/account/email", "/nowhere")
+    for path in (*paths, "/help", "/staff", "/password/forgot", "/password/reset/x"):
+        live.go(address + path)
+        live.js("document.documentElement.style.width = '320px'")
+        seen += live.js("return [...document.querySelectorAll('h1')].map(h => h.textContent)")
+        assert live.js(f"return {CUT}") == [], path
+    assert len(seen) == 10
