@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 
 import pytest
 
 import settings
 from settings import BadSetting
+from tests.support.sample import ROOT
 
 LINK = {"text": "医療費", "url": "https://example.jp/"}
 
@@ -120,3 +122,10 @@ def test_an_insurers_links_have_a_text_in_each_language(app, monkeypatch):
 
     monkeypatch.setenv("KAKUNIN_INSURERS", json.dumps({"06139463": {"name": "x", "links": [LINK]}}))
     assert create_app().config["INSURERS"]["06139463"]["links"] == [LINK | {"text_en": "医療費"}]
+
+
+def test_the_readmes_table_names_each_setting_and_no_other():
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|", (ROOT / "README.md").read_text("utf-8"), re.M)
+    named = re.findall(r"`(\w+)`", " ".join(rows))
+    server = {"HOST", "PORT", *settings.server_options(1)}
+    assert sorted(named) == sorted({f"KAKUNIN_{name}" for name in settings.SETTINGS} | server)
