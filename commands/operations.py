@@ -28,7 +28,7 @@ import models
 import settings
 from accounts import housekeeping, mailer
 from commands.terminal import Failed, moment, store
-from database import Busy, database, exclusive_lock, is_sqlite
+from database import Busy, database, exclusive_lock, is_sqlite, make_database
 from models import Audit, Display, Mail, Member, Session
 
 UPGRADE_WAITS = 60
@@ -41,8 +41,7 @@ db = AppGroup("db", help="The database: its schema, and a copy of it.")
 @db.command()
 def upgrade() -> None:
     """Create or upgrade the schema; safe to repeat, and while the server runs."""
-    if is_sqlite():
-        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+    make_database()
     try:
         with database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
             done = _apply_migrations()
