@@ -102,7 +102,7 @@ def _check(plan: Plan, findings: Findings) -> None:
     key = "number" if plan.listed.has("number") else "person_id"
     column = "substr(household, 10)" if key == "number" else "person_id"
     for line, value in plan.rows(
-        f"SELECT line, {column} FROM target WHERE row IS NULL AND id IS NULL AND (household IS NOT NULL OR person_id IS NOT NULL) ORDER BY 1"
+        f"SELECT line, {column} FROM target WHERE row IS NULL AND id IS NULL AND (household IS NOT NULL AND branch IS NOT NULL OR person_id IS NOT NULL) ORDER BY 1"
     ):
         text = "この人は、加入者の名簿にも、登録されている人にもいません。記号・番号・枝番か加入者IDを直してください"
         findings.error(line, title(key), (value or "").rpartition("\t")[2], text)
