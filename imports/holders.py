@@ -11,6 +11,9 @@ from imports.plan import Plan
 from models import NONE, PAPER, WEB
 from roster.certificates import birthday_before
 
+TELLING = {"delivery", "expires_on", "lost_on", "withheld"}
+"""The fields that decide who holds a certificate."""
+
 
 def count_holders(plan: Plan) -> None:
     """Count who holds which certificate before and after, and who loses theirs."""
@@ -25,13 +28,33 @@ def count_holders(plan: Plan) -> None:
             before[delivery] += people
             plan.holding += valid if delivery != NONE else 0
     after = before.copy()
-    after.update(_moves(plan))
+    _count_changed(plan, after)
+    if plan.ended:
+        gone = "SELECT m.delivery, -count(*) FROM ending e JOIN member m ON m.id = e.id WHERE NOT m.withheld GROUP BY 1"
+        after.update(dict(plan.rows(gone)))
+    if plan.added:
+        new = "line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
+        people = f"SELECT delivery, count(*) FROM staged WHERE {new} AND {_runs(plan, 'lost_on')} GROUP BY 1"
+        after.update(dict(plan.rows(people)))
     plan.before, plan.after = ({d: c[d] for d in (WEB, PAPER, NONE)} for c in (before, after))
-    if plan.changed:
-        plan.withdrawn = plan.one(
-            f"SELECT count(*) FROM {_turning(plan)} WHERE ran AND old <> 'none'"
-            f" AND coalesce(expired, '9') >= {_today(plan)} AND (new = 'none' OR expires < {_today(plan)})"
-        )
+
+
+def _count_changed(plan: Plan, after: Counter[str]) -> None:
+    """Move the people who change from one delivery to another, in one pass, and count those who
+    lose what has not expired."""
+    if not TELLING & set(plan.fields):
+        return
+    hidden = "coalesce(c.withheld, m.withheld)"
+    for old, new, shown, shows, lost, count in plan.rows(
+        f"SELECT m.delivery, {_after(plan, 'delivery')} AS new,"
+        f" {_runs(plan, 'm.lost_on')} AND NOT m.withheld AS shown, {_runs(plan, 'c.lost_on')} AND NOT {hidden} AS shows,"
+        f" m.delivery <> 'none' AND coalesce(m.expires_on, '9') >= {_today(plan)}"
+        f" AND ({_after(plan, 'delivery')} = 'none' OR coalesce({_after(plan, 'expires_on')}, '9') < {_today(plan)}) AS lost,"
+        " count(*) FROM altered c JOIN member m ON m.id = c.id GROUP BY 1, 2, 3, 4, 5"
+    ):
+        after[old] -= count if shown else 0
+        after[new] += count if shows else 0
+        plan.withdrawn += count if shown and shows and lost else 0
 
 
 def note_turned(plan: Plan) -> None:
@@ -39,11 +62,14 @@ def note_turned(plan: Plan) -> None:
     later, or from the web to paper. They are told by mail."""
     if "delivery" not in plan.fields:
         return
-    usable = f"expires >= {_today(plan)} AND birth_date > '{birthday_before(plan.today, 75)}'"
+    new, today = _after(plan, "delivery"), _today(plan)
+    usable = f"{_after(plan, 'expires_on')} >= {today} AND c.birth_date > '{birthday_before(plan.today, 75)}'"
     plan.work.execute(
-        f"INSERT INTO turned SELECT id, new FROM {_turning(plan)} JOIN account a ON a.member_id = id"
-        " WHERE a.email IS NOT NULL AND a.password_hash IS NOT NULL"
-        f" AND (new = 'web' AND old <> 'web' AND {usable} OR new = 'paper' AND old = 'web')"
+        f"INSERT INTO turned SELECT c.id, {new} FROM altered c JOIN member m ON m.id = c.id"
+        f" JOIN account a ON a.member_id = c.id WHERE {_runs(plan, 'c.lost_on')}"
+        " AND NOT coalesce(c.withheld, m.withheld) AND NOT m.withheld"
+        " AND a.email IS NOT NULL AND a.password_hash IS NOT NULL"
+        f" AND ({new} = 'web' AND m.delivery <> 'web' AND {usable} OR {new} = 'paper' AND m.delivery = 'web')"
     )
     plan.mails = dict(plan.rows("SELECT delivery, count(*) FROM turned GROUP BY 1"))
 
@@ -59,43 +85,3 @@ def _after(plan: Plan, name: str) -> str:
 
 def _runs(plan: Plan, lost_on: str) -> str:
     return f"({lost_on} IS NULL OR {lost_on} > {_today(plan)})"
-
-
-def _turning(plan: Plan) -> str:
-    """Return SQL for the changed people whose cover runs after the import, and who were not and
-    will not be withheld: `old` and `new` is their delivery, and `ran` is whether their cover runs
-    before, too."""
-    return (
-        f"(SELECT c.id, c.birth_date, m.delivery AS old, {_after(plan, 'delivery')} AS new,"
-        f" m.expires_on AS expired, {_after(plan, 'expires_on')} AS expires, {_runs(plan, 'm.lost_on')} AS ran"
-        " FROM altered c JOIN member m ON m.id = c.id WHERE NOT coalesce(c.withheld, m.withheld) AND NOT m.withheld"
-        f" AND {_runs(plan, 'c.lost_on')})"
-    )
-
-
-def _moves(plan: Plan) -> Counter[str]:
-    """Return by how many people each delivery grows; a number below 0 if it shrinks."""
-    parts = []
-    if plan.changed:
-        both = "FROM altered c JOIN member m ON m.id = c.id WHERE"
-        parts += [
-            f"SELECT m.delivery, -1 AS n {both} {_runs(plan, 'm.lost_on')} AND NOT m.withheld",
-            f"SELECT {_after(plan, 'delivery')}, 1 {both} {_runs(plan, 'c.lost_on')} AND NOT coalesce(c.withheld, m.withheld)",
-        ]
-    if plan.ended:
-        parts.append(
-            "SELECT m.delivery, -1 FROM ending e JOIN member m ON m.id = e.id WHERE NOT m.withheld"
-        )
-    if plan.added:
-        new = "line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
-        parts.append(f"SELECT delivery, 1 FROM staged WHERE {new} AND {_runs(plan, 'lost_on')}")
-    if not parts:
-        return Counter()
-    union = " UNION ALL ".join(parts)
-    return Counter(
-        dict(
-            plan.rows(
-                f"WITH moves (delivery, n) AS ({union}) SELECT delivery, sum(n) FROM moves GROUP BY 1"
-            )
-        )
-    )

@@ -78,9 +78,10 @@ def _added(plan: Plan, most: int) -> Iterator[Named]:
 
 
 def _changed(plan: Plan, field: str, most: int) -> Iterator[Named]:
+    order = "1, 2" if plan.granted else "c.line"  # the latter stops at the first `most`
     for listed, line, name, old, new, withheld in plan.work.execute(
         f"SELECT c.listed, c.line, c.name, m.{field}, c.{field}, m.withheld OR coalesce(c.withheld, 0)"
-        f" FROM altered c JOIN member m ON m.id = c.id WHERE c.{field} IS NOT m.{field} ORDER BY 1, 2 LIMIT ?",
+        f" FROM altered c JOIN member m ON m.id = c.id WHERE c.{field} IS NOT m.{field} ORDER BY {order} LIMIT ?",
         (min(most, plan.fields[field]) if most >= 0 else most,),
     ):
         before, after = _word(field, old), _word(field, new)

@@ -78,7 +78,10 @@ def _find(plan: Plan) -> None:
     加入者ID, else by the natural key. Of two with one key, take the one whose cover runs, and then
     whoever came last."""
     work, today = plan.work, f"'{plan.today}'"
-    work.execute("CREATE INDEX stage.staged_id ON staged (person_id)")
+    work.executescript(
+        "CREATE INDEX stage.staged_id ON staged (person_id);"
+        "CREATE INDEX stage.target_row ON target (row); CREATE INDEX stage.target_id ON target (id);"
+    )
     runs = f"({{0}}.lost_on IS NULL OR {{0}}.lost_on > {today})"
     alone = "m.id NOT IN (SELECT id FROM hit) AND m.id NOT IN (SELECT id FROM replaced)"
     same_key = "{0}.household = target.household AND {0}.branch = target.branch AND (target.person_id IS NULL OR {0}.person_id IS NULL)"
