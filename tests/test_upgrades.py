@@ -58,7 +58,8 @@ def newer(tmp_path):
     shutil.copytree(settings.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs/upgrades.md").read_text("utf-8"), re.S)
     assert len(examples) == 2
-    for number, example in enumerate(examples, len(list(folder.glob("*.py"))) + 1):
+    newest = max(int(path.name[:4]) for path in folder.glob("*.py"))
+    for number, example in enumerate(examples, newest + 1):
         (folder / f"{number:04}_example.py").write_text(example, "utf-8")
     return folder
 
