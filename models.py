@@ -187,6 +187,20 @@ class Trust(Table):
     device = CharField(default="")
 
 
+class Passkey(Table):
+    """A key that a phone keeps behind its lock: the public half, and the number of uses that the phone last stated."""
+
+    account_id: Any
+    id = CharField(primary_key=True, max_length=32)
+    account = ForeignKeyField(Account, backref="passkeys", on_delete="CASCADE")
+    credential = CharField(unique=True, max_length=1400)  # its name at the phone: at most 1,023 bytes, in base64url
+    public_key = TextField()  # COSE, in base64url
+    uses = BigIntegerField()  # 0 where the phone counts none
+    device = CharField(default="")
+    created_at = BigIntegerField()
+    used_at = BigIntegerField(null=True)
+
+
 class Session(Table):
     """A login on one browser. It, not the cookie, says whether somebody is logged in."""
 
@@ -195,11 +209,12 @@ class Session(Table):
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="sessions", on_delete="CASCADE")
     trust = ForeignKeyField(Trust, null=True, backref="sessions", on_delete="SET NULL")
-    trusted = BooleanField(default=False)  # kept apart from `trust`, which is emptied when the trust is removed
+    trusted = BooleanField(default=False)  # by a trust, which is emptied when it is removed, or by a passkey
     created_at = BigIntegerField()
     seen_at = BigIntegerField()
     ended_at = BigIntegerField(null=True)
     device = CharField(default="")
+    passkey = CharField(null=True, max_length=32)  # the id of the one that it began with
 
     is_authenticated = is_active = True  # what flask-login asks of a user: to it, the session is one
     is_anonymous = False
@@ -315,7 +330,7 @@ class RosterImport(Table):
         return days > 0 and (age is None or age > days * 86400)
 
 
-TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
+TABLES = (Member, Account, Trust, Passkey, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
 
 _Viewer = Member.alias("viewer")
 _SHOWN = ["id", "household", "relation", "birth_date", "qualified_on", "lost_on", "delivery"]

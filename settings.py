@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,9 @@ SETTINGS = {
     "NOTICE": Setting(str, "", "a line shown on every page"),
     "GUARDIAN_AGE": Setting(int, 18, "years under which the subscriber shows a dependent's certificate; 0: never"),
     "TRUST_DAYS": Setting(int, 90, "days since its last login that a phone is trusted; 0 forbids it"),
+    "PASSKEYS": Setting(
+        str, "1", "1: login by the phone's own lock; 0 forbids it; a host: keys are bound to it, not to BASE_URL's"
+    ),
     "AUDIT_DAYS": Setting(int, 1095, "days that the audit trail, past sessions and displays are kept"),
     "ROSTER_DAYS": Setting(int, 35, "days after the last import from which the log warns that the roster is old; 0: never"),
     "INSECURE_COOKIES": Setting(int, 0, "1: plain http, for demos and tests only"),
@@ -73,6 +77,8 @@ def load(app: Flask) -> None:
         app.config["BASE_URL"] = f"http://{host}:{os.environ.get('PORT', '8000')}"
     if not app.config["MAIL_FROM"]:
         app.config["MAIL_FROM"] = f"noreply@{urlsplit(app.config['BASE_URL']).hostname or 'localhost'}"
+    if not re.fullmatch(r"[01]|localhost|([a-z0-9-]+\.)+[a-z][a-z0-9-]*", app.config["PASSKEYS"]):
+        raise BadSetting("KAKUNIN_PASSKEYS must be 1, 0, or a host in small letters, such as kakunin.example.jp.")
     if app.config["DATABASE_URL"].split(":")[0] not in ("sqlite", "postgresql"):
         raise BadSetting("KAKUNIN_DATABASE_URL must begin with sqlite:/// or postgresql://.")
 

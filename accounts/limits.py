@@ -1,7 +1,7 @@
 """Limits on tries, counted in the database, so that they hold across processes, machines and restarts.
 
 A try is taken before it is looked at and given back if it was right, so that a burst of tries gets no further than one after
-the other. Counted apart are wrong passwords of an ID, of an address and of a known browser, wrong birth dates, wrong codes of
+the other. Counted apart are wrong passwords of an ID, of an address and of a known browser, wrong passkeys of an address, wrong birth dates, wrong codes of
 a member (whichever code), and requests for a reset mail.
 """
 
@@ -40,6 +40,8 @@ PASSWORD_OF_ID = Limit(kind="id", free=10, window=DAY, first_wait=30, longest_wa
 PASSWORD_OF_ADDRESS = Limit(kind="address", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE)
 PASSWORD_OF_BROWSER = Limit(kind="browser", free=10, window=DAY, first_wait=30, longest_wait=15 * MINUTE)
 BIRTH_DATE = Limit(kind="birth", free=10, window=DAY, first_wait=DAY, longest_wait=DAY)  # ten a day, and no eleventh
+PASSKEY_OF_ADDRESS = Limit(kind="passkey", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE)
+CHALLENGE = Limit(kind="challenge", free=1, window=DAY, first_wait=DAY, longest_wait=DAY)  # a passkey's: good once
 CODE = Limit(kind="code", free=15, window=DAY, first_wait=5 * MINUTE, longest_wait=15 * MINUTE)
 RESET_MAIL = Limit(kind="reset", free=3, window=15 * MINUTE, first_wait=5 * MINUTE, longest_wait=15 * MINUTE)
 RESET_MAIL_OF_ADDRESS = Limit(

@@ -21,7 +21,7 @@ from accounts.keys import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
 from imports import stores
 from imports.letters import CELL_END, Letters
-from models import Account, Audit, Display, Mail, Member, Session, Trust
+from models import Account, Audit, Display, Mail, Member, Passkey, Session, Trust
 from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")
@@ -58,6 +58,7 @@ def show(login_id: str) -> None:
             ("メールアドレス", accounts.mask(account.email) if account.email else "なし"),
             ("ログイン中の端末", len(running)),
             ("信頼している端末", trusts),
+            ("パスキー", Passkey.select().where(Passkey.account == account.member_id).count()),
         ):
             click.echo(f"{title}: {value}")
 

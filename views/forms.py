@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import current_user
 
+from accounts import passkeys
 from settings import insurer_of
 from views.formats import time_of_day
 from views.services import now
@@ -96,6 +98,25 @@ def cookie_name(name: str) -> str:
 def cookie_options() -> dict[str, Any]:
     """Return the flags of every cookie of ours but the lease's, which is set in front of Flask."""
     return {"secure": current_app.config["SESSION_COOKIE_SECURE"], "httponly": True, "samesite": "Lax"}
+
+
+def passkey_site() -> passkeys.Site | None:
+    """Return what passkeys are bound to, or None if there are none: they are forbidden, or the site is reached by an IP address.
+
+    It is the address that members type; in a demo, which has several, the one that was typed.
+    """
+    typed = request.host_url if current_app.config["INSECURE_COOKIES"] else current_app.config["BASE_URL"]
+    chosen, address = current_app.config["PASSKEYS"], urlsplit(typed.lower())
+    host = address.hostname or ""
+    if chosen == "0" or ":" in host or re.fullmatch(r"[\d.]*", host):
+        return None
+    port = f":{address.port}" if address.port not in (None, 80 if address.scheme == "http" else 443) else ""
+    return passkeys.Site(host if chosen == "1" else chosen, f"{address.scheme}://{host}{port}")
+
+
+def has_passkey() -> bool:
+    """Return whether a passkey was made or used on this browser."""
+    return cookie_name("passkey") in request.cookies
 
 
 def own_insurer() -> dict[str, str]:

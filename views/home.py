@@ -11,6 +11,7 @@ from flask_login import current_user
 from dates import today
 from models import SUBSCRIBER, Audit, Member, database
 from settings import insurer_of
+from views.passkeys import offered
 from views.services import now
 
 pages = Blueprint("home", __name__)
@@ -18,14 +19,16 @@ pages = Blueprint("home", __name__)
 
 @pages.get("/")
 def home() -> ResponseReturnValue:
-    """One glance: whose, in which state, and the one thing to do."""
+    """Show one's own certificate as the one thing to do, the household, and after a code the offer of a passkey."""
     me, day, guardian_age = current_user.account.member, today(now()), current_app.config["GUARDIAN_AGE"]
     people = [_person(me, other) for other in me.family_on(day, guardian_age)]
+    own = _person(me, me)
     return render_template(
         "home/home.html",
-        me=_person(me, me),
+        me=own,
         people=people,
         has_children=any(not person["adult"] for person in people),
+        offer=any(person["url"] for person in [own, *people]) and offered(),
     )
 
 

@@ -11,6 +11,7 @@ import accounts
 from accounts import limits, passwords, sessions
 from accounts.codes import TooManyCodes, send_code
 from accounts.keys import fold, grouped
+from accounts.passkeys import Proof
 from models import Account, Audit, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven
 from views.forms import SENT, Form, address, cookie_name, cookie_options, device, form_page, is_own_path, new_form, refused
@@ -91,16 +92,27 @@ def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnVa
 
 
 def begin(
-    account: Account, trust: Trust | None = None, *, trust_phone: bool = False, target: str = ""
+    account: Account,
+    trust: Trust | None = None,
+    *,
+    proof: Proof | None = None,
+    trust_phone: bool = False,
+    target: str = "",
 ) -> ResponseReturnValue:
-    """Start a session in an emptied cookie and go on to where the person wanted. `trust_phone` trusts this phone from now on."""
+    """Start a session in an emptied cookie and go on to where the person wanted. `trust_phone` trusts this phone from now on.
+
+    After a code, which is how a login without a trust and without a passkey's proof begins, home may offer a passkey.
+    """
     days = current_app.config["TRUST_DAYS"]
     secret = request.cookies.get(cookie_name("trust"), "")
+    offer = trust is None and proof is None
     if trust_phone and days:
         trust, secret = sessions.trust_phone(account, device(), now())
-    started = sessions.start_session(account, device(), now(), trust, now() + days * DAY)
+    started = sessions.start_session(account, device(), now(), trust, now() + days * DAY, proof)
     session.clear()
     session.permanent = True
+    if offer:
+        session["offer"] = True
     login_user(started)
     response = make_response(redirect(target if is_own_path(target) else url_for("home.home"), 303))
     if trust is not None:
