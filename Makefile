@@ -18,10 +18,11 @@ demo: install ## serve a fictional roster on $$HOST:$$PORT; HOST=0.0.0.0 opens i
 serve: install ## the production server, configured by the environment alone
 	@$(BIN)/flask serve
 
-test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores
-	@$(BIN)/python -m tests.ready
+test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores; then on other days
+	@$(BIN)/python -m tests.support.ready
 	@$(BIN)/pytest
 	@$(BIN)/pytest --database postgresql
+	@$(BIN)/python -m tests.days
 
 check: install .venv/tested ## format, lint, types, then the tests
 	@$(BIN)/ruff format --check .
@@ -56,7 +57,7 @@ build/htmx: requirements/htmx.txt .venv/installed
 	@touch $@
 
 build/built: build/htmx $(wildcard static/*) translations/en/LC_MESSAGES/messages.po front/assets.py
-	@$(BIN)/python -m front.assets
+	@$(BIN)/python -c 'from front import assets; assets.build()'
 	@mkdir -p build/translations/en/LC_MESSAGES
 	@$(BIN)/pybabel --quiet compile --locale en --input-file translations/en/LC_MESSAGES/messages.po \
 		--output-file build/translations/en/LC_MESSAGES/messages.mo

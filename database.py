@@ -1,56 +1,180 @@
-"""The database: where it is, how many connections it gets, and transactions."""
+"""The database: where it is, how many connections a process takes, how long it is waited for,
+transactions, and the lock that keeps imports, purges and upgrades apart.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from peewee import DatabaseProxy
+from peewee import DatabaseProxy, InterfaceError, OperationalError
 from playhouse import db_url
+from playhouse.pool import MaxConnectionsExceeded
+
+AWAY = (OperationalError, InterfaceError, MaxConnectionsExceeded)
+"""What is raised when the database does not answer, or when every connection to it is taken (which
+peewee calls a ValueError)."""
+
+PAGES, TICKS = 16, 6
+"""Connections to PostgreSQL that a process takes at most: for pages and mail, and for the renewals
+of live clocks.
+
+Two machines with two processes each take 88 of the 100 that PostgreSQL has by default. Three of
+those are its superuser's, the rest is for commands. A page holds one for milliseconds and none
+while argon2 runs, a mail none while it is sent. A page that gets none in 10 seconds is answered
+with 503. The clocks' are apart, so that pages that wait for a lock keep no clock waiting.
+"""
+SERVED_FOR = 15
+"""Seconds that a statement of the server may take. A writer waits as long on SQLite, which is
+longer than an import holds its lock."""
+RENEWED_FOR = 2
+"""Seconds that the query of a live clock may take."""
 
 database: Any = DatabaseProxy()
+ticks: Any = DatabaseProxy()
+"""The same database for the clocks alone. It raises MaxConnectionsExceeded at once when its
+connections are taken."""
 
 
-def connect(url: str) -> None:
+def connect(url: str, *, serving: bool = False) -> None:
     """Bind the tables to the database at `url` (sqlite:/// or postgresql://), pooled.
 
-    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock; each commit is on disk when
-    it returns; and the file is its owner's alone, since it holds password hashes.
+    On SQLite a writer waits up to 15 seconds for another, longer than an import holds the lock;
+    each commit is on disk when it returns; and the file is its owner's alone, since it holds
+    password hashes. With `serving` a statement on PostgreSQL ends after SERVED_FOR seconds; an
+    import's and an upgrade's may run for as long as they need.
     """
+    for pool in (database, ticks):
+        if pool.obj is not None:
+            pool.close_all()
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite":
-        file = Path(rest[1:])
-        if file.parent.is_dir() and not file.exists():
-            file.touch(mode=0o600)
-        options: dict[str, Any] = {
-            "timeout": 15,
-            "max_connections": 0,
-            "check_same_thread": False,  # a connection goes from thread to thread, one at a time
-            "pragmas": {
-                "page_size": 16384,  # of a new file: a million people are written in a quarter of the calls
-                "journal_mode": "wal",
-                "synchronous": "full",
-                "foreign_keys": 1,
-                "busy_timeout": 15000,
-            },
-        }
+        database.initialize(_sqlite(rest))
+        ticks.initialize(database.obj)
     else:
-        scheme = "postgresql"
-        options = {"max_connections": 40, "timeout": 15, "unquote_password": True, "unquote_user": True}
-        options |= {"connect_timeout": 5}
-    if database.obj is not None:
-        database.close_all()
-    database.initialize(db_url.connect(f"{scheme}+pool://{rest}", **options))
+        database.initialize(
+            _postgresql(url, SERVED_FOR if serving else 0, max_connections=PAGES, timeout=10)
+        )
+        ticks.initialize(_postgresql(url, RENEWED_FOR, max_connections=TICKS))
+
+
+def _sqlite(path: str) -> Any:
+    file = Path(path[1:])
+    if file.parent.is_dir() and not file.exists():
+        file.touch(mode=0o600)
+    return db_url.connect(
+        f"sqlite+pool://{path}",
+        max_connections=0,
+        check_same_thread=False,  # a connection goes from thread to thread, one at a time
+        pragmas={
+            # of a new file: a million people are written in a quarter of the calls
+            "page_size": 16384,
+            "journal_mode": "wal",
+            "synchronous": "full",
+            "foreign_keys": 1,
+            "busy_timeout": SERVED_FOR * 1000,
+        },
+    )
+
+
+def _postgresql(url: str, seconds: int, **pool: Any) -> Any:
+    """Return a pool whose statements end after so many seconds, or never if that is 0.
+
+    A server that is gone without a word is noticed within five seconds of a question
+    (`tcp_user_timeout`), and within 25 of silence (`keepalives…`). A connection is closed a minute
+    after it was made, so that the server gets back what a rush took. What the URL itself says of
+    these (`?connect_timeout=10`) wins.
+    """
+    options: dict[str, Any] = {
+        "connect_timeout": 3,
+        "tcp_user_timeout": 5000,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "options": f"-c statement_timeout={seconds}s",
+    }
+    for name in parse_qs(urlsplit(url).query):
+        options.pop(name, None)
+    address = f"postgresql+pool://{url.partition('://')[2]}"
+    return db_url.connect(
+        address, unquote_password=True, unquote_user=True, stale_timeout=60, **pool, **options
+    )
+
+
+def connected() -> contextlib.AbstractContextManager[Any]:
+    """Use this thread's connection, or take one from the pool and give it back afterwards. Raises
+    one of AWAY."""
+    return database.connection_context() if database.is_closed() else contextlib.nullcontext()
+
+
+def rest() -> None:
+    """Give this thread's connection back before something long that needs none, as argon2 is; the
+    next query takes one again. Do nothing within a transaction. Requests connect without a context,
+    which would not bear it.
+    """
+    if database.obj is not None and not database.is_closed() and not database.in_transaction():
+        database.close()
 
 
 @contextlib.contextmanager
 def transaction() -> Iterator[None]:
-    """All or nothing. On SQLite it takes the write lock at once, so that reading before writing never fails half-way."""
-    at_once = "sqlite" in type(database.obj).__name__.lower() and not database.in_transaction()
-    with (
-        database.connection_context() if database.is_closed() else contextlib.nullcontext(),
-        database.atomic("IMMEDIATE") if at_once else database.atomic(),
-    ):
+    """Do all or nothing. On SQLite take the write lock at once, so that reading before writing
+    never fails half-way."""
+    at_once = is_sqlite() and not database.in_transaction()
+    with connected(), database.atomic("IMMEDIATE") if at_once else database.atomic():
         yield
+
+
+LOCK = 0x6B616B75
+"""The number of the advisory lock on PostgreSQL."""
+
+
+class Busy(Exception):
+    """Another import or upgrade is running; the text is a sentence for the clerk."""
+
+
+def is_sqlite() -> bool:
+    return "sqlite" in type(database.obj).__name__.lower()
+
+
+@contextlib.contextmanager
+def exclusive_lock(seconds: float = 0) -> Iterator[None]:
+    """Keep every other import, purge and upgrade away. Waits so many seconds for one that runs.
+    Raises Busy.
+
+    A lock of the operating system or of the server: it ends with the process, however that ends.
+    """
+    until = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        if is_sqlite():
+            handle = os.open(f"{database.database}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            stack.callback(os.close, handle)
+        else:
+            stack.enter_context(connected())
+        while not (_lock_file(handle) if is_sqlite() else _lock_server()):
+            if time.monotonic() >= until:
+                raise Busy(
+                    "ほかの取り込みか更新が動いています。終わってから、もう一度実行してください。"
+                )
+            time.sleep(0.1)
+        if not is_sqlite():
+            stack.callback(database.execute_sql, "SELECT pg_advisory_unlock(%s)", (LOCK,))
+        yield
+
+
+def _lock_file(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_server() -> bool:
+    return database.execute_sql("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()[0]

@@ -1,4 +1,5 @@
-"""The insurer's day, birthdays, and dates as Japanese offices write them: western and by era, in any width."""
+"""The insurer's day, birthdays, and dates as Japanese offices write them: western and by era, in
+any width."""
 
 from __future__ import annotations
 
@@ -17,27 +18,34 @@ ERAS = (
     ("平成", "H", dt.date(1989, 1, 8), dt.date(2019, 4, 30)),
     ("令和", "R", dt.date(2019, 5, 1), dt.date.max),
 )
-"""Name, letter, first and last day. The days on which 大正 and 昭和 began belong to the era before as well."""
+"""Name, letter, first and last day. The days on which 大正 and 昭和 began belong to the era before as
+well."""
 
 ERA_CODES = {"pension": "13579", "receipt": "12345"}
-"""The digit that stands for each era, in the order of ERAS: the pension office's, and the medical claims'."""
+"""The digit that stands for each era, in the order of ERAS: the pension office's, and the medical
+claims'."""
 
 FIRST_YEAR, LAST_YEAR = 1868, 2199
-EXPECTED = "1980-01-01、1980/1/1、19800101、S55.1.1、昭和55年1月1日 のいずれかの形で入力してください"
+EXPECTED = (
+    "1980-01-01、1980/1/1、19800101、S55.1.1、昭和55年1月1日 のいずれかの形で入力してください"
+)
 
 _ALIKE = str.maketrans("-‐‑–—−ー／．。", "-------/..")
 _WESTERN = re.compile(r"(\d{4})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
-_ERA = re.compile(r"(明治|大正|昭和|平成|令和|[MTSHR])(元|\d{1,2})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
+_ERA = re.compile(
+    r"(明治|大正|昭和|平成|令和|[MTSHR])(元|\d{1,2})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?"
+)
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
 
 
 def today(now: float) -> dt.date:
-    """The insurer's day at the moment `now` (seconds since 1970)."""
+    """Return the insurer's day at the moment `now` (seconds since 1970)."""
     return dt.datetime.fromtimestamp(now, JST).date()
 
 
 def birthday(born: dt.date, age: int) -> dt.date:
-    """The day on which a person reaches `age` in years; born on 29 February, that is 1 March of a common year (民法143条)."""
+    """Return the day on which a person reaches `age` in years. For a birth on 29 February it is 1
+    March of a common year (民法143条)."""
     try:
         return born.replace(year=born.year + age)
     except ValueError:
@@ -49,13 +57,15 @@ class BadDate(ValueError):
 
 
 def parse_date(text: str, era_codes: str = "pension") -> dt.date:
-    """The day that `text` names, 1868 to 2199. Width, capitals and spaces do not matter.
+    """Return the day that `text` names, 1868 to 2199. Width, capitals and spaces do not matter.
 
-    Forms: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭和55年1月1日, 令和元年5月1日, and 5550101 with the
-    era's digit first, of the code list that `era_codes` names. Raises BadDate, also for a day outside its era.
+    Forms: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭和55年1月1日, 令和元年5月1日, and 5550101 with
+    the era's digit first, of the code list that `era_codes` names. Raises BadDate, also for a day
+    outside its era.
     """
     if len(text) in (8, 10) and text.isascii() and text.replace("-", "").isdigit():
-        with contextlib.suppress(ValueError):  # the two plain forms at once; whatever else it is, see below
+        # the two plain forms at once; whatever else it is, see below
+        with contextlib.suppress(ValueError):
             found = dt.date.fromisoformat(text)
             if FIRST_YEAR <= found.year <= LAST_YEAR:
                 return found
@@ -70,20 +80,26 @@ def parse_date(text: str, era_codes: str = "pension") -> dt.date:
     if len(plain) == 7:
         era = ERA_CODES[era_codes].find(plain[0])
         if era < 0:
-            raise BadDate(f"先頭の元号コード {plain[0]} は使えません（{describe_codes(era_codes)}）。{EXPECTED}")
+            raise BadDate(
+                f"先頭の元号コード {plain[0]} は使えません（{describe_codes(era_codes)}）。{EXPECTED}"
+            )
         return _in_era(era, int(plain[1:3]), int(plain[3:5]), int(plain[5:]))
     if len(plain) == 5:
-        raise BadDate(f"Excelの内部の数値になっています。セルの表示形式を日付にして保存し直すか、{EXPECTED}")
+        raise BadDate(
+            f"Excelの内部の数値になっています。セルの表示形式を日付にして保存し直すか、{EXPECTED}"
+        )
     raise BadDate(f"日付の桁数が足りないか、多すぎます。{EXPECTED}")
 
 
 def describe_codes(era_codes: str) -> str:
-    """How era digits are read: 1=明治 3=大正 …"""
-    return " ".join(f"{code}={era[0]}" for code, era in zip(ERA_CODES[era_codes], ERAS, strict=True))
+    """Say how era digits are read: 1=明治 3=大正 …"""
+    return " ".join(
+        f"{code}={era[0]}" for code, era in zip(ERA_CODES[era_codes], ERAS, strict=True)
+    )
 
 
 def in_words(day: dt.date) -> str:
-    """The day by its era: 昭和55年1月1日."""
+    """Return the day by its era: 昭和55年1月1日."""
     name, _, first, _ = next(era for era in reversed(ERAS) if era[2] <= day)
     year = day.year - first.year + 1
     return f"{name}{'元' if year == 1 else year}年{day.month}月{day.day}日"
@@ -93,13 +109,18 @@ ROMAN = {"明治": "MEIJI", "大正": "TAISHO", "昭和": "SHOWA", "平成": "HE
 
 
 def era_years(day: dt.date) -> list[tuple[str, str]]:
-    """Return how the era and its year may be written: 昭和, S, SHOWA or nothing, each with 54; of a first year 元 and 01, too."""
+    """Return how the era and its year may be written: 昭和, S, SHOWA or nothing, each with 54; of a
+    first year 元 and 01, too."""
     found = []
     for name, letter, first, last in ERAS:
         if first <= day <= last:
             year = day.year - first.year + 1
             forms = {str(year), f"{year:02}"} | ({"元"} if year == 1 else set())
-            found += [(prefix, form) for prefix in (name, letter, ROMAN[name], "") for form in sorted(forms)]
+            found += [
+                (prefix, form)
+                for prefix in (name, letter, ROMAN[name], "")
+                for form in sorted(forms)
+            ]
     return found
 
 
@@ -113,8 +134,12 @@ def _written(plain: str) -> dt.date:
 
 
 def _consistent(first: str, second: str, plain: str) -> bool:
-    """年 goes with 月 and 日; other separators stand twice."""
-    return second == "月" and plain.endswith("日") if first == "年" else first == second and not plain.endswith("日")
+    """Return whether 年 goes with 月 and 日, and any other separator stands twice."""
+    return (
+        second == "月" and plain.endswith("日")
+        if first == "年"
+        else first == second and not plain.endswith("日")
+    )
 
 
 def _in_era(era: int, year: int, month: int, day: int) -> dt.date:
@@ -130,8 +155,12 @@ def _in_era(era: int, year: int, month: int, day: int) -> dt.date:
 
 def _day(year: int, month: int, day: int) -> dt.date:
     if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise BadDate(f"{year}年は範囲の外です（{FIRST_YEAR}〜{LAST_YEAR}年）。正しい日付を入力してください")
+        raise BadDate(
+            f"{year}年は範囲の外です（{FIRST_YEAR}〜{LAST_YEAR}年）。正しい日付を入力してください"
+        )
     try:
         return dt.date(year, month, day)
     except ValueError:
-        raise BadDate(f"{year}年{month}月{day}日という日はありません。正しい日付を入力してください") from None
+        raise BadDate(
+            f"{year}年{month}月{day}日という日はありません。正しい日付を入力してください"
+        ) from None

@@ -1,7 +1,7 @@
 """The tables, and the rules about eligibility that they carry.
 
-Rules take the day (Asia/Tokyo) or the moment (seconds since 1970) as an argument and return plain values. Nothing here
-knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice on WEB交付.
+Rules take the day (Asia/Tokyo) or the moment (seconds since 1970) as an argument and return plain
+values. Nothing here knows Flask. Sources: 健康保険法施行規則47条 and the insurer's notice on WEB交付.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ from peewee import (
 )
 
 from database import database
-from dates import birthday, today
+from dates import birthday
 
 SUBSCRIBER, DEPENDENT = 1, 2  # 本人, 家族
-NONE, WEB, PAPER = "none", "web", "paper"  # how the certificate is delivered; NONE is a マイナ保険証 user
+# how the certificate is delivered; NONE is a マイナ保険証 user
+NONE, WEB, PAPER = "none", "web", "paper"
 
 SESSION_IDLE = 30 * 60
 SESSION_IDLE_TRUSTED = 12 * 3600
 SESSION_LIFE = 12 * 3600
 DISPLAY_LIFE = 15 * 60
 AHEAD = 60
-"""Seconds that another machine's clock may be ahead. What is dated later stems from a clock that was set back, and is over."""
+"""Seconds that another machine's clock may be ahead. What is dated later stems from a clock that
+was set back, and is over."""
 SEEN_EVERY = 30
 """Seconds between two notes of a session's last page view, so that not every page writes."""
 
@@ -54,8 +56,9 @@ class Table(Model):
 class Member(Table):
     """A person of the roster (加入者) with what their certificate states.
 
-    The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`; where the roster has a
-    `person_id`, that is the key. `public_id` names the certificate in addresses, by at least 76 random bits.
+    The natural key is `household` (insurer number, symbol and number, width-folded) with `branch`;
+    where the roster has a `person_id`, that is the key. `public_id` names the certificate in
+    addresses, by 96 random bits.
     """
 
     public_id = CharField(unique=True, max_length=24)
@@ -80,20 +83,24 @@ class Member(Table):
     effective_on = DateField(null=True)
     remarks = TextField(default="")
     withheld = BooleanField(default=False)
-    shows_children = BooleanField(default=False)  # an adult dependent whom the subscriber lets show the children's
+    # an adult dependent whom the subscriber lets show the children's
+    shows_children = BooleanField(default=False)
+    allowed_by = IntegerField(null=True)  # the id of the subscriber who lets them; see guards_on
 
     class Meta:
         indexes = ((("household", "branch"), False),)
 
     @property
     def last_day(self) -> dt.date | None:
-        """The last day the certificate counts, inclusive: its expiry, at the latest the day before the 75th birthday."""
+        """The last day on which the certificate counts: its expiry, at the latest the day before
+        the 75th birthday."""
         if self.expires_on is None:
             return None
         return min(self.expires_on, birthday(self.birth_date, 75) - dt.timedelta(days=1))
 
     def state_on(self, day: dt.date) -> str:
-        """`valid` on that day, or the first reason why not: `ended`, `none`, `paper`, `not_yet`, `expired`."""
+        """Return `valid`, or the first reason why it is not on that day: `ended`, `none`, `paper`,
+        `not_yet`, `expired`."""
         if self.lost_on is not None and self.lost_on <= day:
             return "ended"
         if self.delivery != WEB:
@@ -106,50 +113,111 @@ class Member(Table):
 
     @property
     def first_day(self) -> dt.date:
-        """The first day the certificate counts: issued and qualified."""
+        """The first day on which the certificate counts: it is issued, and its owner is covered."""
         return max(self.qualified_on, self.issued_on or self.qualified_on)
 
     @property
     def last_covered(self) -> dt.date | None:
-        """The last day of the eligibility, where its end is known: the day before that of loss."""
+        """The last day of the eligibility, the day before that of loss; None if it is not known."""
         return self.lost_on - dt.timedelta(days=1) if self.lost_on else None
 
     def covered_on(self, day: dt.date) -> bool:
-        """Whether the eligibility runs on that day. The day of loss itself is already outside."""
+        """Return whether the eligibility runs on that day. The day of loss is already outside."""
         return self.qualified_on <= day and (self.lost_on is None or day < self.lost_on)
 
     def is_child_on(self, day: dt.date, guardian_age: int) -> bool:
-        """Whether others of the household may show this dependent's certificate: younger than `guardian_age` years."""
+        """Return whether this is a dependent younger than `guardian_age` years, whose certificate
+        others of the household may show."""
         return self.relation == DEPENDENT and day < birthday(self.birth_date, guardian_age)
 
-    def may_show(self, other: Member, day: dt.date, guardian_age: int) -> bool:
-        """Whether this person's login may open the certificate of `other` on that day.
+    def subscriber_on(self, day: dt.date) -> Member | None:
+        """Return the household's subscriber on that day: of those who are covered the newest, or
+        None.
 
-        One's own; the subscriber those of the household's children; an adult dependent those too where the subscriber
-        allowed it. Nobody's who is withheld.
+        A 記号・番号 may be handed on, so there may have been others. A dependent's certificate names the
+        subscriber (47条3項), a withheld one too, and a dependent's letter is addressed to them.
+        """
+        return newest_subscriber(Member, self.household, day).first()
+
+    def guards_on(self, day: dt.date, guardian_age: int, subscriber: Member | None) -> bool:
+        """Return whether this person may show the certificates of the household's children on that
+        day.
+
+        The household's `subscriber` on that day may, and so may an adult dependent whom that same
+        subscriber allowed. Nobody may whose own cover does not run: the 記号・番号 may be another
+        family's by now.
+        """
+        if subscriber is None or subscriber.id is None or subscriber.withheld:
+            return False
+        if self.withheld or not self.covered_on(day):
+            return False
+        if self.id == subscriber.id:
+            return True
+        allowed = self.shows_children and self.allowed_by == subscriber.id
+        return allowed and self.relation == DEPENDENT and not self.is_child_on(day, guardian_age)
+
+    def may_show(
+        self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None
+    ) -> bool:
+        """Return whether this person's login may open the certificate of `other` on that day.
+
+        - Members may show their own certificate.
+        - Those who guard the household's children may show the children's, while the children are covered.
+        - Nobody may show a withheld member's, and a withheld member shows nothing.
+
+        `subscriber` is the household's on that day; it is looked up if it is not given.
         """
         if other.withheld or self.withheld:
             return False
         if other.id == self.id:
             return True
-        guardian = self.relation == SUBSCRIBER or (
-            self.shows_children and not self.is_child_on(day, guardian_age) and self.covered_on(day)
-        )
-        return guardian and other.household == self.household and other.is_child_on(day, guardian_age)
+        if other.household != self.household or not other.covered_on(day):
+            return False
+        if not other.is_child_on(day, guardian_age):
+            return False
+        return self.guards_on(day, guardian_age, subscriber or self.subscriber_on(day))
 
     def family_on(self, day: dt.date, guardian_age: int) -> list[Member]:
-        """The others whom this person's home lists: for the subscriber every dependent who is covered and not withheld,
-        for an allowed adult dependent the children, for anyone else nobody."""
-        if self.relation != SUBSCRIBER and not self.shows_children:
+        """Return the others whom this person's home lists on that day, those whose certificate they
+        can show now first.
+
+        The subscriber sees every dependent who is covered and not withheld. An allowed adult
+        dependent sees the children, and anybody else nobody.
+        """
+        subscriber = self.subscriber_on(day)
+        if subscriber is None or not self.guards_on(day, guardian_age, subscriber):
             return []
-        others = Member.select().where(
-            Member.household == self.household,
-            Member.id != self.id,
-            Member.relation == DEPENDENT,
-            ~Member.withheld,
-        )
-        listed = [m for m in others.order_by(Member.birth_date.desc(), Member.id) if m.covered_on(day)]
-        return listed if self.relation == SUBSCRIBER else [m for m in listed if self.may_show(m, day, guardian_age)]
+        others = (Member.household == self.household) & (Member.id != self.id) & ~Member.withheld
+        family = Member.select().where(others, Member.relation == DEPENDENT)
+        youngest_first = family.order_by(Member.birth_date.desc(), Member.id)
+        listed = [m for m in youngest_first if m.covered_on(day)]
+        if self.id != subscriber.id:
+            listed = [m for m in listed if m.is_child_on(day, guardian_age)]
+        return sorted(listed, key=lambda m: not self.can_show(m, day, guardian_age, subscriber))
+
+    def can_show(
+        self, other: Member, day: dt.date, guardian_age: int, subscriber: Member | None = None
+    ) -> bool:
+        """Return whether the certificate of `other` is valid on that day and may be shown here."""
+        valid = other.state_on(day) == "valid"
+        return valid and self.may_show(other, day, guardian_age, subscriber)
+
+    def shows_others_on(self, day: dt.date, guardian_age: int) -> bool:
+        """Return whether this person can show somebody else's certificate on that day."""
+        first = next(iter(self.family_on(day, guardian_age)), None)
+        return first is not None and self.can_show(first, day, guardian_age)
+
+
+def newest_subscriber(people: Any, household: Any, day: dt.date) -> Any:
+    """Return the query for the newest of a household's subscribers who are covered on that day.
+
+    `people` is Member or an alias of it; `household` may be the column of another.
+    """
+    covered = (people.qualified_on <= day) & (people.lost_on.is_null() | (people.lost_on > day))
+    found = people.select(people).where(
+        people.household == household, people.relation == SUBSCRIBER, covered
+    )
+    return found.order_by(people.qualified_on.desc(), people.id.desc()).limit(1)
 
 
 class Account(Table):
@@ -158,19 +226,22 @@ class Account(Table):
     member_id: Any
     member = ForeignKeyField(Member, primary_key=True, backref="accounts", on_delete="CASCADE")
     login_id = CharField(unique=True)
-    temporary_hash = CharField(null=True)  # keyed hash of the letter's password, until the registration is finished
+    temporary_hash = CharField(null=True)  # keyed, of the letter's password, until registration
     password_hash = CharField(null=True)  # argon2id, from then on
     email = CharField(null=True)
-    email_key = CharField(null=True, unique=True)  # the address folded for comparison: it belongs to nobody else
+    email_key = CharField(null=True, unique=True)  # the address folded: it is nobody else's
     registered_at = BigIntegerField(null=True)
 
     @property
     def mark(self) -> str:
-        """What somebody proved who gave the present password; it changes with the password and with the address."""
-        return hashlib.sha256(f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()).hexdigest()[:24]
+        """A mark of the present password and address. Whoever gave the password has proven it,
+        until either changes."""
+        text = f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}"
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def hold(self) -> None:
-        """Lock the row until the transaction ends. Raise Stale if its password or address has changed since it was read."""
+        """Lock the row until the transaction ends. Raise Stale if its password or address has
+        changed since it was read."""
         rows = Account.select().where(Account.member == self.member_id)
         now = (rows.for_update() if database.for_update else rows).first()
         if now is None or now.mark != self.mark:
@@ -178,7 +249,7 @@ class Account(Table):
 
 
 class Trust(Table):
-    """A phone that passed the one-time code and needs none for a while. `id` is the hash of what its cookie holds."""
+    """A phone that needs no code for a while. `id` is the hash of what its cookie holds."""
 
     id = CharField(primary_key=True, max_length=64)
     account = ForeignKeyField(Account, backref="trusts", on_delete="CASCADE")
@@ -188,14 +259,13 @@ class Trust(Table):
 
 
 class Passkey(Table):
-    """A key that a phone keeps behind its lock: the public half, and the number of uses that the phone last stated."""
+    """A key that a phone keeps behind its lock. Here is its public half, in COSE and base64url."""
 
-    account_id: Any
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="passkeys", on_delete="CASCADE")
-    credential = CharField(unique=True, max_length=1400)  # its name at the phone: at most 1,023 bytes, in base64url
-    public_key = TextField()  # COSE, in base64url
-    uses = BigIntegerField()  # 0 where the phone counts none
+    credential = CharField(unique=True, max_length=1400)  # 1,023 bytes at most, in base64url
+    public_key = TextField()
+    uses = BigIntegerField()  # as the phone last stated; 0 if it counts none
     device = CharField(default="")
     created_at = BigIntegerField()
     used_at = BigIntegerField(null=True)
@@ -209,35 +279,36 @@ class Session(Table):
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="sessions", on_delete="CASCADE")
     trust = ForeignKeyField(Trust, null=True, backref="sessions", on_delete="SET NULL")
-    trusted = BooleanField(default=False)  # by a trust, which is emptied when it is removed, or by a passkey
+    trusted = BooleanField(default=False)  # by a trust, even one removed since, or by a passkey
     created_at = BigIntegerField()
     seen_at = BigIntegerField()
     ended_at = BigIntegerField(null=True)
     device = CharField(default="")
     passkey = CharField(null=True, max_length=32)  # the id of the one that it began with
 
-    is_authenticated = is_active = True  # what flask-login asks of a user: to it, the session is one
+    is_authenticated = is_active = True  # to flask-login the session is a user
     is_anonymous = False
 
     def get_id(self) -> str:
         return self.id
 
     def runs_at(self, now: float) -> bool:
-        """Whether this login still counts: not ended, seen within the idle time, begun within 12 hours."""
+        """Return whether this login still counts: it has not ended, was seen within the idle time,
+        and began within 12 hours."""
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
         seen = -AHEAD <= now - self.seen_at < idle + SEEN_EVERY
         return self.ended_at is None and seen and now < self.created_at + SESSION_LIFE
 
     @classmethod
     def runs(cls, now: float) -> Any:
-        """runs_at as a clause of a query."""
+        """Return `runs_at` as a clause of a query."""
         idle = Case(None, [(cls.trusted, SESSION_IDLE_TRUSTED)], SESSION_IDLE)
         seen = (cls.seen_at + idle + SEEN_EVERY > int(now)) & (cls.seen_at <= int(now) + AHEAD)
         return cls.ended_at.is_null() & seen & (cls.created_at > int(now) - SESSION_LIFE)
 
 
 class Challenge(Table):
-    """A one-time code on its way: what it proves, and what to do once it is proven. The code itself is not stored."""
+    """A one-time code on its way: what it proves, and for which step. The code is not stored."""
 
     account_id: Any
     id = CharField(primary_key=True, max_length=32)
@@ -252,7 +323,7 @@ class Challenge(Table):
 
 
 class Mail(Table):
-    """A mail to be sent, without its text, which is made when it goes out. The address is emptied once it is gone."""
+    """A mail to be sent. Its text is made when it goes out; then its address is emptied."""
 
     account_id: Any
     challenge_id: Any
@@ -260,7 +331,7 @@ class Mail(Table):
     account = ForeignKeyField(Account, null=True, on_delete="CASCADE")
     challenge = ForeignKeyField(Challenge, null=True, backref="mails", on_delete="CASCADE")
     address = CharField(default="")
-    state = CharField(max_length=8, default="waiting")  # waiting, sending, sent, failed
+    state = CharField(max_length=8, default="waiting")  # waiting, sent, failed
     attempts = SmallIntegerField(default=0)
     created_at = BigIntegerField()
     due_at = BigIntegerField()
@@ -271,7 +342,8 @@ class Mail(Table):
     @classmethod
     def queue(cls, kind: str, account: Account | None, address: str, now: float) -> Mail:
         """Have a mail sent, off the request's path."""
-        return cls.create(kind=kind, account=account, address=address, created_at=int(now), due_at=int(now))
+        at = int(now)
+        return cls.create(kind=kind, account=account, address=address, created_at=at, due_at=at)
 
 
 class Display(Table):
@@ -285,7 +357,10 @@ class Display(Table):
 
 
 class Counter(Table):
-    """Tries counted against one limit. `id` is a keyed hash, so that no address or login stands here."""
+    """Tries counted against one limit. `id` is a keyed hash: no address or login stands here.
+
+    Rows named `mail.…` are kept by accounts.housekeeping.
+    """
 
     id = CharField(primary_key=True, max_length=64)
     count = IntegerField()
@@ -294,16 +369,19 @@ class Counter(Table):
 
 
 class Audit(Table):
-    """What happened, to whom, by whom: no password, code or token, and no personal data but the row ids."""
+    """What happened, to whom, by whom: no password, code or token, and no personal data but the row
+    ids."""
 
     at = BigIntegerField(index=True)
     action = CharField()
-    actor = IntegerField(null=True)  # the member logged in; null where the clerk or nobody known acted
+    actor = IntegerField(null=True)  # who was logged in; null if it was the clerk, or nobody known
     member = IntegerField(null=True)
     detail = CharField(default="")
 
     @classmethod
-    def note(cls, now: float, action: str, actor: int | None, member: int | None = None, detail: str = "") -> None:
+    def note(
+        cls, now: float, action: str, actor: int | None, member: int | None = None, detail: str = ""
+    ) -> None:
         """Write one line of the trail."""
         cls.create(at=int(now), action=action, actor=actor, member=member or actor, detail=detail)
 
@@ -317,60 +395,6 @@ class RosterImport(Table):
     ended = IntegerField()
     unchanged = IntegerField()
 
-    @classmethod
-    def age(cls, now: float) -> float | None:
-        """Seconds since the last one; None before the first."""
-        last = cls.select(cls.at).order_by(cls.id.desc()).first()
-        return None if last is None else now - last.at
 
-    @classmethod
-    def is_old(cls, now: float, days: int) -> bool:
-        """Whether the last one is more than so many days ago, or none came yet. Never with 0 days."""
-        age = cls.age(now)
-        return days > 0 and (age is None or age > days * 86400)
-
-
-TABLES = (Member, Account, Trust, Passkey, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
-
-_Viewer = Member.alias("viewer")
-_SHOWN = ["id", "household", "relation", "birth_date", "qualified_on", "lost_on", "delivery"]
-_SHOWN += ["issued_on", "expires_on", "withheld", "shows_children"]
-_RUNS = ["trusted", "created_at", "seen_at", "ended_at"]
-_LIVE_COLUMNS = [
-    Display.started_at,
-    *(getattr(Session, name) for name in _RUNS),
-    *(getattr(Member, name) for name in _SHOWN),
-    *(getattr(_Viewer, name) for name in _SHOWN),
-]
-_LIVE = (
-    Display.select(*_LIVE_COLUMNS)
-    .join(Session, on=(Display.session == Session.id))
-    .switch(Display)
-    .join(Member, on=(Display.member == Member.id))
-    .switch(Display)
-    .join(_Viewer, on=(Display.viewer == _Viewer.id))
-)
-_live_sql: dict[type, str] = {}
-
-
-def live_display(display_id: str, session_id: str, public_id: str, now: float, guardian_age: int) -> bool:
-    """Whether everything still allows this display to be live at the moment `now`.
-
-    One indexed query, no write: the session runs, the 15 minutes are not over, the certificate is valid today, and its viewer
-    may show it. Its SQL is put together once: a thousand renewals a second would spend most of their time on that.
-    """
-    kind = type(database.obj)
-    if kind not in _live_sql:
-        _live_sql[kind] = _LIVE.where(Display.id == "", Display.session == "", Member.public_id == "").sql()[0]
-    row = database.execute_sql(_live_sql[kind], (display_id, session_id, public_id)).fetchone()
-    if row is None:
-        return False
-    values = [column.python_value(value) for column, value in zip(_LIVE_COLUMNS, row, strict=True)]
-    runs, shown = len(_RUNS) + 1, len(_RUNS) + 1 + len(_SHOWN)
-    session = Session(**dict(zip(_RUNS, values[1:runs], strict=True)))
-    if not -AHEAD <= now - values[0] < DISPLAY_LIFE or not session.runs_at(now):
-        return False
-    member = Member(**dict(zip(_SHOWN, values[runs:shown], strict=True)))
-    viewer = Member(**dict(zip(_SHOWN, values[shown:], strict=True)))
-    day = today(now)
-    return member.state_on(day) == "valid" and viewer.may_show(member, day, guardian_age)
+_LOGINS = Account, Trust, Passkey, Session, Challenge
+TABLES = (Member, *_LOGINS, Mail, Display, Counter, Audit, RosterImport)

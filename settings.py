@@ -1,4 +1,5 @@
-"""What the environment may say, in one table. `KAKUNIN_` names that are not in it, or cannot be read, stop the program."""
+"""What the environment may say, in one table. `KAKUNIN_` names that are not in it, or cannot be
+read, stop the program."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from flask import Flask
 from peewee import OperationalError
 from playhouse.migrations import Runner
 
-from models import Member, database
+from database import database
+from models import Member
 
 ROOT = Path(__file__).resolve().parent
 INSTANCE = ROOT / "instance"
@@ -26,32 +28,34 @@ MIGRATIONS = ROOT / "migrations"
 class Setting(NamedTuple):
     kind: type  # str, int, or dict and list for JSON
     default: Any
-    help: str
 
 
 SETTINGS = {
-    "SECRET_KEY": Setting(str, "", "signs everything; 32 characters or more"),
-    "SECRET_KEY_FALLBACKS": Setting(list, [], "JSON list of earlier keys, newest first"),
-    "DATABASE_URL": Setting(
-        str, f"sqlite:///{INSTANCE}/kakunin.db", "sqlite:///FILE or postgresql://user:password@host/name"
-    ),
-    "MAIL_URL": Setting(str, "", "smtp://user:password@host:port, ?starttls=1, or smtps://…"),
-    "MAIL_FROM": Setting(str, "", "the address that mails come from; noreply@ the host of BASE_URL, if not given"),
-    "BASE_URL": Setting(str, "", "the address that members type, https://…"),
-    "INSURERS": Setting(dict, {}, 'JSON: {"06139463": {"name": …, "address": …, "phone": …}}'),
-    "NOTICE": Setting(str, "", "a line shown on every page"),
-    "GUARDIAN_AGE": Setting(int, 18, "years under which the subscriber shows a dependent's certificate; 0: never"),
-    "TRUST_DAYS": Setting(int, 90, "days since its last login that a phone is trusted; 0 forbids it"),
-    "PASSKEYS": Setting(
-        str, "1", "1: login by the phone's own lock; 0 forbids it; a host: keys are bound to it, not to BASE_URL's"
-    ),
-    "AUDIT_DAYS": Setting(int, 1095, "days that the audit trail, past sessions and displays are kept"),
-    "ROSTER_DAYS": Setting(int, 35, "days after the last import from which the log warns that the roster is old; 0: never"),
-    "INSECURE_COOKIES": Setting(int, 0, "1: plain http, for demos and tests only"),
-    "PROXIES": Setting(int, 0, "how many reverse proxies in front to believe"),
-    "LOG_REQUESTS": Setting(int, 0, "1: one JSON line a request on stderr, ticks excepted, without personal data"),
+    "SECRET_KEY": Setting(str, ""),
+    "SECRET_KEY_FALLBACKS": Setting(list, []),
+    "DATABASE_URL": Setting(str, f"sqlite:///{INSTANCE}/kakunin.db"),
+    "MAIL_URL": Setting(str, ""),
+    "MAIL_FROM": Setting(str, ""),
+    "BASE_URL": Setting(str, ""),
+    "INSURERS": Setting(dict, {}),
+    "NOTICE": Setting(str, ""),
+    "GUARDIAN_AGE": Setting(int, 18),
+    "TRUST_DAYS": Setting(int, 90),
+    "PASSKEYS": Setting(str, "1"),
+    "AUDIT_DAYS": Setting(int, 1095),
+    "ROSTER_DAYS": Setting(int, 35),
+    "INSECURE_COOKIES": Setting(int, 0),
+    "PROXIES": Setting(int, 0),
+    "LOG_REQUESTS": Setting(int, 0),
 }
-INSURER_TEXTS = ("name", "address", "phone", "hours", "paper_url", "staff_note")
+"""What each is for stands in README.md and in deploy/kakunin.env."""
+INSURER_TEXTS = ("name", "address", "phone", "hours", "staff_note")
+INSURER_URLS = ("paper_url", "privacy_url", "site_url")
+LINKS_AT_MOST = 5
+WEAK_KEY = (
+    "KAKUNIN_SECRET_KEY, and each of its fallbacks, must have 32 characters or more, of at least 8 kinds, and no part that "
+    "repeats: openssl rand -hex 32 makes one."
+)
 
 
 class BadSetting(click.ClickException):
@@ -65,20 +69,25 @@ def load(app: Flask) -> None:
     raw.from_prefixed_env("KAKUNIN", loads=str)
     unknown = sorted(set(raw) - set(SETTINGS))
     if unknown:
-        raise BadSetting(f"KAKUNIN_{unknown[0]} is not a setting. Known are: {', '.join('KAKUNIN_' + s for s in SETTINGS)}.")
+        raise BadSetting(
+            f"KAKUNIN_{unknown[0]} is not a setting. Known are: {', '.join('KAKUNIN_' + s for s in SETTINGS)}."
+        )
     for name, setting in SETTINGS.items():
         app.config[name] = _read(name, setting, raw.get(name))
-    for number, insurer in app.config["INSURERS"].items():
-        if not (isinstance(insurer, dict) and insurer.get("name") and all(isinstance(v, str) for v in insurer.values())):
-            raise BadSetting(f"KAKUNIN_INSURERS: {number} needs a name, and texts only.")
-        app.config["INSURERS"][number] = dict.fromkeys(INSURER_TEXTS, "") | insurer | {"number": number}
+    app.config["INSURERS"] = {
+        number: _insurer(number, given) for number, given in app.config["INSURERS"].items()
+    }
     if not app.config["BASE_URL"] and app.config["INSECURE_COOKIES"]:
         host = os.environ.get("HOST", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - where it listens
         app.config["BASE_URL"] = f"http://{host}:{os.environ.get('PORT', '8000')}"
     if not app.config["MAIL_FROM"]:
-        app.config["MAIL_FROM"] = f"noreply@{urlsplit(app.config['BASE_URL']).hostname or 'localhost'}"
+        app.config["MAIL_FROM"] = (
+            f"noreply@{urlsplit(app.config['BASE_URL']).hostname or 'localhost'}"
+        )
     if not re.fullmatch(r"[01]|localhost|([a-z0-9-]+\.)+[a-z][a-z0-9-]*", app.config["PASSKEYS"]):
-        raise BadSetting("KAKUNIN_PASSKEYS must be 1, 0, or a host in small letters, such as kakunin.example.jp.")
+        raise BadSetting(
+            "KAKUNIN_PASSKEYS must be 1, 0, or a host in small letters, such as kakunin.example.jp."
+        )
     if app.config["DATABASE_URL"].split(":")[0] not in ("sqlite", "postgresql"):
         raise BadSetting("KAKUNIN_DATABASE_URL must begin with sqlite:/// or postgresql://.")
 
@@ -93,26 +102,77 @@ def _read(name: str, setting: Setting, text: str | None) -> Any:
     except ValueError:
         value = None
     if type(value) is not setting.kind or (isinstance(value, int) and value < 0):
-        what = {int: "a whole number of 0 or more", list: "a JSON list", dict: "a JSON object"}[setting.kind]
+        what = {int: "a whole number of 0 or more", list: "a JSON list", dict: "a JSON object"}[
+            setting.kind
+        ]
         raise BadSetting(f"KAKUNIN_{name} must be {what}.")
-    if isinstance(value, list) and not all(isinstance(item, str) and len(item) >= 32 for item in value):
+    if isinstance(value, list) and not all(
+        isinstance(item, str) and len(item) >= 32 for item in value
+    ):
         raise BadSetting(f"KAKUNIN_{name} must be a list of texts of 32 characters or more.")
     return value
 
 
+def _insurer(number: str, given: Any) -> dict[str, Any]:
+    """Return an insurer with every optional text there is. Raise BadSetting if it has no name, or
+    an address that is none."""
+    blank = dict.fromkeys((*INSURER_TEXTS, *INSURER_URLS), "")
+    if not isinstance(given, dict) or not given.get("name"):
+        raise BadSetting(f"KAKUNIN_INSURERS: {number} needs a name, and texts only.")
+    links = given.get("links", [])
+    texts = {name: value for name, value in given.items() if name != "links"}
+    if not all(isinstance(value, str) for value in texts.values()):
+        raise BadSetting(f"KAKUNIN_INSURERS: {number} needs a name, and texts only.")
+    if not isinstance(links, list) or len(links) > LINKS_AT_MOST or not all(map(_is_link, links)):
+        raise BadSetting(
+            f"KAKUNIN_INSURERS: the links of {number} must be up to five of text, url and, if wanted, text_en."
+        )
+    for url in [texts.get(name, "") for name in INSURER_URLS] + [link["url"] for link in links]:
+        if url and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
+            raise BadSetting(
+                f"KAKUNIN_INSURERS: {number} has an address that does not begin with https://: {url}"
+            )
+    return (
+        blank
+        | texts
+        | {"number": number, "links": [{"text_en": link["text"]} | link for link in links]}
+    )
+
+
+def _is_link(link: Any) -> bool:
+    named = isinstance(link, dict) and {"text", "url"} <= link.keys() <= {"text", "text_en", "url"}
+    return named and all(isinstance(value, str) and value for value in link.values())
+
+
+def check_keys(config: dict[str, Any]) -> None:
+    """Raise BadSetting if the secret key, or one that it replaced, can be guessed."""
+    for key in (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"]):
+        repeats = key in (key + key)[1:-1]
+        if len(key) < 32 or len(set(key)) < 8 or repeats:
+            raise BadSetting(WEAK_KEY)
+
+
 def check_serving(config: dict[str, Any]) -> None:
-    """What the server refuses to start without. Raises BadSetting with a sentence."""
-    base = urlsplit(config["BASE_URL"])
+    """Raise BadSetting with a sentence about what the server refuses to start without."""
+    check_keys(config)
+    base, insecure = urlsplit(config["BASE_URL"]), bool(config["INSECURE_COOKIES"])
     needs = [
         (
-            len(config["SECRET_KEY"]) >= 32,
-            "KAKUNIN_SECRET_KEY must have 32 characters or more: openssl rand -hex 32 makes one.",
+            bool(config["INSURERS"]),
+            "KAKUNIN_INSURERS must name at least one insurer, or no certificate can be shown.",
         ),
-        (bool(config["INSURERS"]), "KAKUNIN_INSURERS must name at least one insurer, or no certificate can be shown."),
         (bool(config["MAIL_URL"]), "KAKUNIN_MAIL_URL is missing: without mail nobody can log in."),
-        (bool(base.hostname), "KAKUNIN_BASE_URL is missing: the address that members type, https://…"),
         (
-            base.scheme == "https" or bool(config["INSECURE_COOKIES"]),
+            insecure or not config["MAIL_URL"].startswith("outbox:"),
+            "KAKUNIN_MAIL_URL: outbox: writes each code onto the disk and the terminal. It is for demos and tests, "
+            "with KAKUNIN_INSECURE_COOKIES=1.",
+        ),
+        (
+            bool(base.hostname),
+            "KAKUNIN_BASE_URL is missing: the address that members type, https://…",
+        ),
+        (
+            base.scheme == "https" or insecure,
             "KAKUNIN_BASE_URL must begin with https://. Only for demos and tests KAKUNIN_INSECURE_COOKIES=1 allows http.",
         ),
     ]
@@ -122,13 +182,17 @@ def check_serving(config: dict[str, Any]) -> None:
 
 
 def check_schema() -> None:
-    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages say so until it does.
+    """Refuse to serve on an older schema. A database that does not answer is no reason: the pages
+    say so until it does.
 
-    A newer one is served: migrations only add (docs/upgrades.md), so that machines are renewed, or put back, one by one.
+    A newer one is served: migrations only add (docs/upgrades.md), so that machines are renewed, or
+    put back, one by one.
     """
     with contextlib.suppress(OperationalError), database.connection_context():
         if not schema_up_to_date():
-            raise BadSetting("The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again.")
+            raise BadSetting(
+                "The database's schema is not up to date: run .venv/bin/flask db upgrade, then serve again."
+            )
 
 
 def schema_up_to_date() -> bool:
@@ -136,26 +200,30 @@ def schema_up_to_date() -> bool:
 
 
 def own_addresses() -> set[str]:
-    """The names and addresses under which this machine is reached on its own network."""
+    """Return the names and addresses under which this machine is reached on its own network."""
     found = {"localhost", "127.0.0.1", "::1", socket.gethostname()}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which address a packet would leave from
+        # nothing is sent: it only asks which address a packet would leave from
+        probe.connect(("192.0.2.1", 9))
         found.add(probe.getsockname()[0])
     with contextlib.suppress(OSError):
         found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
     return found
 
 
-def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, str]:
-    """The insurer whose name a member reads: their own, or the deployment's first."""
-    insurers = config["INSURERS"]
+def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, Any]:
+    """Return the insurer whose name a member reads: their own, or the deployment's first."""
+    insurers: dict[str, dict[str, Any]] = config["INSURERS"]
     if member is not None and member.insurer_number in insurers:
         return insurers[member.insurer_number]
-    return next(iter(insurers.values()), dict.fromkeys(("name", "address", "phone", "hours", "paper_url", "staff_note"), ""))
+    return next(
+        iter(insurers.values()), dict.fromkeys((*INSURER_TEXTS, *INSURER_URLS), "") | {"links": []}
+    )
 
 
 def server_options(cores: int) -> dict[str, int]:
-    """How granian is started, measured on two cores: many threads, so that slow requests never hold a tick.
+    """Return how granian is started, measured on two cores: with many threads, so that slow
+    requests never hold a tick.
 
     Each is overridable by the environment: WORKERS, THREADS, BACKLOG, BACKPRESSURE.
     """

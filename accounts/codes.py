@@ -1,7 +1,7 @@
 """One-time codes: sent, and taken.
 
-Codes are HOTP (pyotp) under a secret derived from the server's key and the challenge's random id, so nothing of them is
-stored.
+Codes are HOTP (pyotp) under a secret derived from the server's key and the challenge's random id,
+so nothing of them is stored.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 
 from accounts.keys import Keys
+from accounts.limits import TooMany
 from database import transaction
 from models import AHEAD, Account, Challenge, Mail
 
@@ -16,13 +17,6 @@ CODE_LIFE = 10 * 60
 CODE_TRIES = 5
 RESEND_AFTER = 60
 CODES_AT_MOST, CODES_WITHIN = 5, 15 * 60
-
-
-class TooManyCodes(Exception):
-    """Five codes went to this member within 15 minutes. `until` is when the next may (seconds since 1970)."""
-
-    def __init__(self, until: int) -> None:
-        self.until = until
 
 
 def send_code(
@@ -36,8 +30,9 @@ def send_code(
 ) -> Challenge:
     """Make a new challenge for this member, void the ones before it, and queue its mail.
 
-    With `decoy` the address belongs to somebody else: its owner is told instead, and no code will ever fit.
-    Raise TooManyCodes at the sixth within 15 minutes, and Stale if the password has changed since `account` was read.
+    With `decoy` the address belongs to somebody else: its owner is told instead, and no code will
+    ever fit. Raise TooMany at the sixth within 15 minutes, and Stale if the password has changed
+    since `account` was read.
     """
     moment = int(now)
     with transaction():
@@ -48,7 +43,7 @@ def send_code(
             .order_by(Challenge.created_at)
         )
         if len(recent) >= CODES_AT_MOST:
-            raise TooManyCodes(recent[-CODES_AT_MOST].created_at + CODES_WITHIN)
+            raise TooMany(recent[-CODES_AT_MOST].created_at + CODES_WITHIN)
         unused = Challenge.account == account, Challenge.used_at.is_null()
         Challenge.update(used_at=moment).where(*unused).execute()
         challenge = Challenge.create(
@@ -72,9 +67,11 @@ def send_code(
 
 
 def take_code(challenge: Challenge, typed: str, keys: Keys, now: float) -> bool:
-    """Whether `typed` proves the challenge now; if so it is used up, whoever else tries at the same moment.
+    """Return whether `typed` proves the challenge now. If so, the code is used up: of many who
+    enter it at once, one gets in.
 
-    Wrong, expired, used and locked are all just False. Each try counts before the code is looked at.
+    The answer is the same False for a wrong, an expired, a used and a locked code. Each try counts
+    before the code is looked at.
     """
     moment = int(now)
     open_now = (

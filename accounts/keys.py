@@ -1,4 +1,5 @@
-"""The server's keys, and the secrets that people type: login IDs and temporary passwords, drawn, folded and hashed.
+"""The server's keys, and the secrets that people type: login IDs and temporary passwords, drawn,
+folded and hashed.
 
 Every keyed value is checked under the present key and under each fallback.
 """
@@ -24,18 +25,21 @@ SYMBOLS = LETTERS + "34679"
 
 
 def fold(text: str) -> str:
-    """What people type for an ID, a code or a temporary password: width and capitals folded, spaces and hyphens dropped."""
+    """Fold what people type for an ID, a code or a temporary password: width and capitals count as
+    one, spaces and hyphens go."""
     return re.sub(r"[\s\-‐-―−ーｰ_]", "", unicodedata.normalize("NFKC", text)).upper()
 
 
 def grouped(text: str) -> str:
-    """An ID or a temporary password as it is printed: a letter first and hyphens between, so that Excel leaves it alone."""
+    """Return an ID or a temporary password as it is printed: in groups, after a letter, so that
+    Excel takes it for text."""
     cut = {10: (1, 4, 7), 14: (5, 9)}.get(len(text), ())
     return "-".join(text[a:b] for a, b in zip((0, *cut), (*cut, len(text)), strict=True))
 
 
 def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str]:
-    """`count` random strings of `length`, each symbol drawn without bias; a million take about a second."""
+    """Yield `count` random strings of `length` symbols, each drawn without bias. A million take
+    about a second."""
 
     def stream(alphabet: str, wanted: int) -> str:
         top = 256 - 256 % len(alphabet)
@@ -51,7 +55,8 @@ def _random_text(first: str, rest: str, length: int, count: int) -> Iterator[str
 
 
 def login_ids(count: int) -> Iterator[str]:
-    """Random login IDs, a letter and nine digits: one in 2,600 drawn blindly belongs to one of a million members.
+    """Yield random login IDs, a letter and nine digits. With a million members, one blind guess in
+    2,600 is somebody's ID.
 
     Without 0 and 1, which are taken for letters. The caller sees to it that none is given twice.
     """
@@ -59,18 +64,22 @@ def login_ids(count: int) -> Iterator[str]:
 
 
 def temporary_passwords(count: int) -> Iterator[str]:
-    """Random temporary passwords of 64 bits: 14 symbols without look-alikes, a letter first."""
+    """Yield random temporary passwords of 64 bits: a letter and 13 symbols, without look-alikes."""
     return _random_text(LETTERS, SYMBOLS, 14, count)
 
 
 class Stamps(TimestampSigner):
-    """Signatures with a time, which may be that of a machine whose clock is a little ahead: itsdangerous refuses those."""
+    """Signatures with a time, which may be that of a machine whose clock is a little ahead:
+    itsdangerous refuses those."""
 
     def unsign(self, signed_value: str | bytes, *options: Any, **named: Any) -> Any:
         try:
             return super().unsign(signed_value, *options, **named)
         except SignatureExpired as expired:
-            if not (expired.date_signed and 0 < expired.date_signed.timestamp() - self.get_timestamp() <= AHEAD):
+            if not (
+                expired.date_signed
+                and 0 < expired.date_signed.timestamp() - self.get_timestamp() <= AHEAD
+            ):
                 raise
         return super().unsign(signed_value, **named | {"max_age": None})
 
@@ -79,17 +88,23 @@ class Keys:
     """The server's secret key and those before it (`fallbacks`, newest first)."""
 
     def __init__(self, secret: str, fallbacks: Iterable[str] = ()) -> None:
-        self.all = [*reversed(list(fallbacks)), secret]  # itsdangerous signs with the last, checks with each
+        # itsdangerous signs with the last, checks with each
+        self.all = [*reversed(list(fallbacks)), secret]
 
     def signer(self, salt: str) -> Signer:
-        return Signer(self.all, salt=f"kakunin.{salt}", key_derivation="hmac", digest_method=hashlib.sha256)
+        return Signer(
+            self.all, salt=f"kakunin.{salt}", key_derivation="hmac", digest_method=hashlib.sha256
+        )
 
     def links(self, salt: str) -> URLSafeTimedSerializer:
         options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        return URLSafeTimedSerializer(self.all, salt=f"kakunin.{salt}", signer=Stamps, signer_kwargs=options)
+        return URLSafeTimedSerializer(
+            self.all, salt=f"kakunin.{salt}", signer=Stamps, signer_kwargs=options
+        )
 
     def hash_temporary(self, passwords: Iterable[str]) -> list[str]:
-        """The keyed hash of each temporary password, as it is stored. 64 random bits need no slow one."""
+        """Return the keyed hash of each temporary password, as it is stored. 64 random bits need no
+        slow hash."""
         keyed = hmac.new(self.signer("temporary").derive_key(), digestmod="sha256")
 
         def hashed(text: bytes) -> str:
@@ -97,16 +112,21 @@ class Keys:
             copy.update(text)
             return copy.hexdigest()
 
-        return list(map(hashed, fold("/".join(passwords)).encode().split(b"/")))  # folded together, which costs a tenth
+        # folded together, which costs a tenth
+        return list(map(hashed, fold("/".join(passwords)).encode().split(b"/")))
 
     def fits_temporary(self, typed: str, stored: str | None) -> bool:
         signer, text = self.signer("temporary"), fold(typed).encode()
-        hashes = (hmac.digest(signer.derive_key(key), text, "sha256").hex() for key in signer.secret_keys)
+        hashes = (
+            hmac.digest(signer.derive_key(key), text, "sha256").hex() for key in signer.secret_keys
+        )
         return any([hmac.compare_digest(h, stored or "") for h in hashes])
 
     def name(self, kind: str, value: str) -> str:
-        """A keyed name for a counter, so that no address and no ID stands in its table."""
-        return hmac.digest(self.signer(f"counter.{kind}").derive_key(), value.encode(), "sha256").hex()[:48]
+        """Return a keyed name for a counter, so that its table holds no address and no ID."""
+        return hmac.digest(
+            self.signer(f"counter.{kind}").derive_key(), value.encode(), "sha256"
+        ).hex()[:48]
 
     def _codes(self, challenge_id: str) -> Iterator[str]:
         signer = self.signer("code")
@@ -115,7 +135,7 @@ class Keys:
             yield pyotp.HOTP(base64.b32encode(digest).decode()).at(0)
 
     def code(self, challenge: Challenge) -> str:
-        """The six digits that prove this challenge."""
+        """Return the six digits that prove this challenge."""
         return next(self._codes(challenge.id))
 
     def fits_code(self, typed: str, challenge: Challenge) -> bool:

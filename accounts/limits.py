@@ -1,8 +1,10 @@
-"""Limits on tries, counted in the database, so that they hold across processes, machines and restarts.
+"""Limits on tries, counted in the database, so that they hold across processes, machines and
+restarts.
 
-A try is taken before it is looked at and given back if it was right, so that a burst of tries gets no further than one after
-the other. Counted apart are wrong passwords of an ID, of an address and of a known browser, wrong passkeys of an address, wrong birth dates, wrong codes of
-a member (whichever code), and requests for a reset mail.
+A try is taken before it is looked at and given back if it was right, so that a burst of tries gets
+no further than one after the other. Counted apart are wrong passwords of an ID, of an address and
+of a known browser, passkeys of an address that prove nothing, wrong birth dates, wrong codes of a
+member (whichever code), and requests for a reset mail.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ MINUTE, DAY = 60, 86400
 class Limit(NamedTuple):
     """How many tries cost nothing within a window, and how long the others wait.
 
-    Try number `free` of a window makes the next one wait for `first_wait` seconds. Each further try doubles the wait, up to
-    `longest_wait` seconds. A window lasts `window` seconds from its first try; then the count begins anew.
+    Try number `free` of a window makes the next one wait for `first_wait` seconds. Each further try
+    doubles the wait, up to `longest_wait` seconds. A window lasts `window` seconds from its first
+    try; then the count begins anew.
     """
 
     kind: str
@@ -33,17 +36,31 @@ class Limit(NamedTuple):
 
     def wait(self, count: int) -> int:
         """Return the seconds that the next try waits after try number `count`."""
-        return 0 if count < self.free else min(self.longest_wait, self.first_wait * 2 ** min(count - self.free, 20))
+        return (
+            0
+            if count < self.free
+            else min(self.longest_wait, self.first_wait * 2 ** min(count - self.free, 20))
+        )
 
 
 PASSWORD_OF_ID = Limit(kind="id", free=10, window=DAY, first_wait=30, longest_wait=15 * MINUTE)
-PASSWORD_OF_ADDRESS = Limit(kind="address", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE)
-PASSWORD_OF_BROWSER = Limit(kind="browser", free=10, window=DAY, first_wait=30, longest_wait=15 * MINUTE)
-BIRTH_DATE = Limit(kind="birth", free=10, window=DAY, first_wait=DAY, longest_wait=DAY)  # ten a day, and no eleventh
-PASSKEY_OF_ADDRESS = Limit(kind="passkey", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE)
-CHALLENGE = Limit(kind="challenge", free=1, window=DAY, first_wait=DAY, longest_wait=DAY)  # a passkey's: good once
+PASSWORD_OF_ADDRESS = Limit(
+    kind="address", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE
+)
+PASSWORD_OF_BROWSER = Limit(
+    kind="browser", free=10, window=DAY, first_wait=30, longest_wait=15 * MINUTE
+)
+# ten a day, and no eleventh
+BIRTH_DATE = Limit(kind="birth", free=10, window=DAY, first_wait=DAY, longest_wait=DAY)
+PASSKEY_OF_ADDRESS = Limit(
+    kind="passkey", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE
+)
+# a passkey's challenge is good once
+CHALLENGE = Limit(kind="challenge", free=1, window=DAY, first_wait=DAY, longest_wait=DAY)
 CODE = Limit(kind="code", free=15, window=DAY, first_wait=5 * MINUTE, longest_wait=15 * MINUTE)
-RESET_MAIL = Limit(kind="reset", free=3, window=15 * MINUTE, first_wait=5 * MINUTE, longest_wait=15 * MINUTE)
+RESET_MAIL = Limit(
+    kind="reset", free=3, window=15 * MINUTE, first_wait=5 * MINUTE, longest_wait=15 * MINUTE
+)
 RESET_MAIL_OF_ADDRESS = Limit(
     kind="reset-address", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE
 )
@@ -52,8 +69,8 @@ RESET_MAIL_OF_ADDRESS = Limit(
 class Try(NamedTuple):
     """One try against a limit, counted under `value`.
 
-    With `about`, only the first try about the same thing within a window counts: an address is slowed by the number of
-    different IDs that failed there, not by one person who is clumsy.
+    With `about`, only the first try about the same thing within a window counts: an address is
+    slowed by the number of different IDs that failed there, not by one person who is clumsy.
     """
 
     limit: Limit
@@ -62,7 +79,8 @@ class Try(NamedTuple):
 
 
 class TooMany(Exception):
-    """A limit holds. `until` is the moment from which the next try is looked at, in seconds since 1970."""
+    """A limit holds, of tries or of mails. `until` is the moment from which the next one is
+    allowed, in seconds since 1970."""
 
     def __init__(self, until: int) -> None:
         self.until = until
@@ -74,9 +92,13 @@ def take(keys: Keys, now: float, *tries: Try) -> None:
     A refused try is not counted, so nobody's wait grows while they are waiting.
     """
     with transaction():
-        for limit, value, about in sorted(tries):  # always in one order, so that two never wait for each other
+        # always in one order, so that two never wait for each other
+        for limit, value, about in sorted(tries):
             name = keys.name(limit.kind, value)
-            known = bool(about) and _count(_about(keys, limit, value, about), limit._replace(free=2**31), now) != 1
+            known = (
+                bool(about)
+                and _count(_about(keys, limit, value, about), limit._replace(free=2**31), now) != 1
+            )
             until = _until(name, limit, now)
             if until > now or not (known or _count(name, limit, now)):
                 raise TooMany(max(until, int(now) + 1))
@@ -92,7 +114,9 @@ def _count(name: str, limit: Limit, now: float) -> int | None:
         waits.append((number == limit.free + len(waits) - 1, moment + wait))
     free_now = (Counter.until <= moment) | (Counter.until > moment + limit.longest_wait + AHEAD)
     rows = (
-        Counter.insert(id=name, count=1, since=moment, until=moment + limit.wait(1) if limit.wait(1) else 0)
+        Counter.insert(
+            id=name, count=1, since=moment, until=moment + limit.wait(1) if limit.wait(1) else 0
+        )
         .on_conflict(
             conflict_target=[Counter.id],
             update={
@@ -110,7 +134,8 @@ def _count(name: str, limit: Limit, now: float) -> int | None:
 
 
 def _until(name: str, limit: Limit, now: float) -> int:
-    """Return the moment until which tries wait; 0 if there is none, or if a clock that was set back since began the wait."""
+    """Return the moment until which tries wait; 0 if there is none, or if a clock that was set back
+    since began the wait."""
     until = Counter.select(Counter.until).where(Counter.id == name).scalar() or 0
     return until if until <= now + limit.longest_wait + AHEAD else 0
 
@@ -134,10 +159,18 @@ def _uncount(name: str, moment: int) -> int | None:
     """Return the count that is left, or None if nothing is counted under this name."""
     counted = (Counter.id == name) & (Counter.count > 0)
     ended = Case(None, [(Counter.until > moment, moment)], Counter.until)
-    rows = Counter.update(count=Counter.count - 1, until=ended).where(counted).returning(Counter.count).tuples().execute()
+    rows = (
+        Counter.update(count=Counter.count - 1, until=ended)
+        .where(counted)
+        .returning(Counter.count)
+        .tuples()
+        .execute()
+    )
     return next((count for (count,) in rows), None)
 
 
 def forget(keys: Keys, *tries: Try) -> None:
     """Delete what was counted under these values: the right password came."""
-    Counter.delete().where(Counter.id.in_([keys.name(one.limit.kind, one.value) for one in tries])).execute()
+    Counter.delete().where(
+        Counter.id.in_([keys.name(one.limit.kind, one.value) for one in tries])
+    ).execute()

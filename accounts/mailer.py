@@ -1,7 +1,8 @@
-"""Mail, off the request's path: a queue in the database, and a few threads a process that send what is due.
+"""Mail, off the request's path: a queue in the database, and a few threads a process that send what
+is due.
 
-The text is made when a mail goes out, so that no code and no link is stored. A mail whose process dies is sent by
-another. Addresses are emptied once a mail is gone.
+The text is made when a mail goes out, so that no code and no link is stored. A mail whose process
+dies is sent by another. Addresses are emptied once a mail is gone.
 """
 
 from __future__ import annotations
@@ -24,28 +25,32 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from peewee import PeeweeException
+from playhouse.pool import MaxConnectionsExceeded
 
 import accounts
 from accounts import housekeeping
 from accounts.codes import CODE_LIFE
-from models import Account, Challenge, Mail, Member, RosterImport, database
+from database import AWAY, connected
+from models import Account, Challenge, Mail, Member
 from settings import insurer_of
 
 WORKERS = 16
 TIMEOUT = 20
 """Seconds that a mail server may take for a step."""
 TELL_AFTER = 20
-"""Seconds after which the person who waits is told that the mail could not be sent; it is tried on nevertheless."""
+"""Seconds after which the person who waits is told that the mail could not be sent; it is tried on
+nevertheless."""
 RETRIES = (3, 15, 45, 120)
 """Seconds between tries. After the second one failed the person is told, too."""
-HOLD = 180
+LEASE = 180
 """Seconds that a mail belongs to the thread that took it; then another may."""
 
 log = logging.getLogger("kakunin.mail")
 
 
 def state(challenge: Challenge, now: float) -> str:
-    """What the waiting person is told of the code's mail: `waiting`, `sent` or `failed`."""
+    """Return what the waiting person is told about the mail with the code: `waiting`, `sent` or
+    `failed`."""
     mail = Mail.select().where(Mail.challenge == challenge.id).order_by(Mail.id.desc()).first()
     if mail is None or mail.state == "sent":
         return "sent"
@@ -61,9 +66,9 @@ class Transport:
         self.smtp: smtplib.SMTP | None = None
 
     def send(self, message: EmailMessage) -> None:
-        """Raises OSError or smtplib.SMTPException."""
+        """Send one mail. Raise OSError or smtplib.SMTPException."""
         if self.url.scheme == "outbox":
-            return self._keep(message)
+            return self._to_outbox(message)
         if self.smtp is None:
             self.smtp = self._connect()
         try:
@@ -80,7 +85,9 @@ class Transport:
     def _connect(self) -> smtplib.SMTP:
         host, tls = self.url.hostname or "localhost", ssl.create_default_context()
         if self.url.scheme == "smtps":
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, self.url.port or 465, timeout=TIMEOUT, context=tls)
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+                host, self.url.port or 465, timeout=TIMEOUT, context=tls
+            )
         else:
             smtp = smtplib.SMTP(host, self.url.port or 25, timeout=TIMEOUT)
         try:
@@ -93,8 +100,8 @@ class Transport:
             raise
         return smtp
 
-    def _keep(self, message: EmailMessage) -> None:
-        """The demo's way: into a folder and onto the terminal."""
+    def _to_outbox(self, message: EmailMessage) -> None:
+        """Write the mail into a folder and onto the terminal, as the demo does."""
         folder = Path(self.url.path)
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}.eml"
@@ -105,47 +112,78 @@ class Transport:
 
 
 class Mailer:
-    """Sends what is due. `render(template, values)` gives a mail's text; its first line is its subject."""
+    """Sends what is due. `render(template, values)` gives a mail's text; its first line is its
+    subject."""
 
-    def __init__(self, config: dict[str, Any], keys: Any, render: Callable[..., str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        keys: Any,
+        render: Callable[..., str],
+        now: Callable[[], float],
+    ) -> None:
         self.config, self.keys, self.render, self.now = config, keys, render, now
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._starting = threading.Lock()
-        self._started = False
-        self._tidy_at = self._tell_at = 0.0
+        self._staffing = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._own = secrets.token_hex(8)
+        self._beat_at = self._tidy_at = self._tell_at = 0.0
 
-    def ring(self) -> None:
-        """Say that there is something to send. The threads start with the first call."""
-        with self._starting:
-            if not self._started:
-                self._started = True
-                for number in range(WORKERS):
-                    threading.Thread(target=self._work, name=f"mail-{number}", daemon=True).start()
+    def wake(self) -> None:
+        """Say that there is something to send. The first call starts the threads."""
+        self._staff()
         self._bell.put(None)
 
+    def _staff(self) -> None:
+        """Start the threads that are missing: all of them at first, later any that ended."""
+        with self._staffing:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            for _ in range(WORKERS - len(self._threads)):
+                thread = threading.Thread(target=self._work, name="mail", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
     def _work(self) -> None:
+        """Send mails as long as the process runs, whatever goes wrong with one of them or with the
+        database."""
         transport = Transport(self.config["MAIL_URL"])
         while True:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=5)
             try:
-                with database.connection_context():
-                    self.drain(transport)
+                self._staff()
+                self._tidy()
+                while self._send_next(transport):
                     self._tidy()
-            except PeeweeException:
-                log.warning("The database does not answer; mails wait.")
+            except AWAY as error:
+                log.warning("The database does not answer (%s); mails wait.", type(error).__name__)
+                time.sleep(1)
+            except Exception as error:  # one round is lost, and this thread goes on
+                log.error("Mails could not be sent: %s", type(error).__name__)
                 time.sleep(1)
             finally:
                 transport.close()
 
     def _tidy(self) -> None:
-        """Once an hour, whichever thread comes first: delete what is over. Once a day: say that the roster is old."""
-        if self.now() >= self._tidy_at:
-            self._tidy_at = self.now() + 3600
-            housekeeping.sweep(self.now(), self.config["AUDIT_DAYS"])
-        if self.now() >= self._tell_at:
-            self._tell_at = self.now() + 86400
-            if RosterImport.is_old(self.now(), days := self.config["ROSTER_DAYS"]):
+        """Once a minute, whichever thread comes first: note that mails are sent. Once an hour:
+        delete what is over. Once a day: say that the roster is old.
+        """
+        now = self.now()
+        if now >= self._beat_at:
+            self._beat_at = now + housekeeping.BEAT
+            with connected():
+                housekeeping.beat(
+                    self._own, sum(thread.is_alive() for thread in self._threads), now
+                )
+        if now >= self._tidy_at:
+            self._tidy_at = now + 3600
+            with connected():
+                housekeeping.sweep(now, self.config["AUDIT_DAYS"])
+        if now >= self._tell_at:
+            self._tell_at = now + 86400
+            with connected():
+                old = housekeeping.roster_is_old(now, days := self.config["ROSTER_DAYS"])
+            if old:
                 log.warning(
                     "No roster was imported in the last %d days (KAKUNIN_ROSTER_DAYS): who left is still shown. "
                     "Import the present one with flask roster import.",
@@ -154,55 +192,113 @@ class Mailer:
 
     def drain(self, transport: Transport) -> None:
         """Send everything that is due."""
-        while mail := self._take():
+        while self._send_next(transport):
+            pass
+
+    def _send_next(self, transport: Transport) -> bool:
+        """Send the next mail that is due, if there is one. No connection to the database is held
+        while it is sent."""
+        with connected():
+            mail = self._take()
+        if mail is not None:
             self._deliver(mail, transport)
+        return mail is not None
 
     def _take(self) -> Mail | None:
-        """The next mail that is due, now this thread's own for HOLD seconds."""
+        """Return the next mail that is due, which is this thread's own for LEASE seconds from now
+        on.
+
+        Mails of a challenge go first: people wait for their codes. Who is told that an address is
+        taken must not show by being served later, so it is not the kind that counts.
+        """
         moment = int(self.now())
-        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * HOLD)  # the latter, where the clock was set back
-        for mail in Mail.select().where(Mail.state == "waiting", due).order_by(Mail.due_at).limit(WORKERS):
+        # the latter, where the clock was set back
+        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * LEASE)
+        waiting = Mail.select().where(Mail.state == "waiting", due)
+        for mail in waiting.order_by(Mail.challenge.is_null(), Mail.due_at).limit(WORKERS):
             mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == "waiting"
-            if Mail.update(due_at=moment + HOLD).where(*mine).execute():
+            if Mail.update(due_at=moment + LEASE).where(*mine).execute():
                 return mail
         return None
 
     def _deliver(self, mail: Mail, transport: Transport) -> None:
-        message = self.message(mail)
-        outcome, due = "sent", mail.due_at
-        if message is not None:
-            try:
+        """Send a mail and note what came of it. Raise one of AWAY only: then it is sent again after
+        LEASE seconds.
+
+        What the mail server or the network refuses for now is tried again. What a mail itself
+        raises fails it for good, and is logged by its type alone: its words may hold an address.
+        """
+        try:
+            with connected():
+                message = self.message(mail)
+            if message is not None:
                 transport.send(message)
-            except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-                codes = [c for c, _ in error.recipients.values()] if hasattr(error, "recipients") else [error.smtp_code]
-                outcome = "failed" if min(codes) >= 500 else "waiting"
-                log.warning("mail %d (%s) refused: %s", mail.id, mail.kind, codes)
-            except (OSError, smtplib.SMTPException) as error:
-                outcome = "waiting"
-                log.warning("mail %d (%s) not sent: %s", mail.id, mail.kind, type(error).__name__)
-        if outcome == "waiting":
-            if mail.attempts < len(RETRIES):
-                due = int(self.now()) + RETRIES[mail.attempts]
-            else:
-                outcome = "failed"
+            outcome = "sent"
+        except (PeeweeException, MaxConnectionsExceeded):
+            raise
+        except (
+            smtplib.SMTPRecipientsRefused,
+            smtplib.SMTPSenderRefused,
+            smtplib.SMTPDataError,
+        ) as error:
+            codes = (
+                [c for c, _ in error.recipients.values()]
+                if hasattr(error, "recipients")
+                else [error.smtp_code]
+            )
+            outcome = "failed" if min(codes) >= 500 else "waiting"
+            log.warning("mail %d (%s) refused: %s", mail.id, mail.kind, codes)
+        except (OSError, smtplib.SMTPException) as error:
+            outcome = "waiting"
+            log.warning("mail %d (%s) not sent: %s", mail.id, mail.kind, type(error).__name__)
+        except Exception as error:
+            outcome = "failed"
+            log.error("mail %d (%s) cannot be sent: %s", mail.id, mail.kind, type(error).__name__)
+        with connected():
+            self._note(mail, outcome)
+
+    def _note(self, mail: Mail, outcome: str) -> None:
+        """Store what came of a try: `sent`, `failed`, or `waiting` for the next one, after the last
+        of which it failed."""
+        due = mail.due_at
+        if outcome == "waiting" and mail.attempts < len(RETRIES):
+            due = int(self.now()) + RETRIES[mail.attempts]
+        elif outcome == "waiting":
+            outcome = "failed"
         kept = mail.address if outcome == "waiting" else ""
-        Mail.update(state=outcome, due_at=due, attempts=mail.attempts + 1, address=kept).where(Mail.id == mail.id).execute()
+        Mail.update(state=outcome, due_at=due, attempts=mail.attempts + 1, address=kept).where(
+            Mail.id == mail.id
+        ).execute()
 
     def message(self, mail: Mail) -> EmailMessage | None:
-        """The mail as it goes out; None where it no longer has anything to say."""
-        member = Member.select().join(Account).where(Account.member == mail.account_id).first() if mail.account_id else None
-        values: dict[str, Any] = {"insurer": insurer_of(self.config, member), "minutes": CODE_LIFE // 60}
-        if mail.kind == "nothing":
+        """Return the mail as it goes out, or None if it has nothing to say any more or no longer
+        somebody to say it to."""
+        account = (
+            Account.select(Account, Member)
+            .join(Member)
+            .where(Account.member == mail.account_id)
+            .first()
+        )
+        member = account.member if account else None
+        values: dict[str, Any] = {
+            "insurer": insurer_of(self.config, member),
+            "minutes": CODE_LIFE // 60,
+        }
+        if mail.kind == "nothing" or account is None:
             return None
+        challenge = None
         if mail.kind in ("code", "taken"):
             challenge = Challenge.get_or_none(Challenge.id == mail.challenge_id)
-            if challenge is None or challenge.used_at is not None or challenge.created_at <= self.now() - CODE_LIFE:
+            if (
+                challenge is None
+                or challenge.used_at is not None
+                or challenge.created_at <= self.now() - CODE_LIFE
+            ):
                 return None
             values["code"] = self.keys.code(challenge)
+        if not _belongs(mail, account, challenge):
+            return None
         if mail.kind == "reset":
-            account = Account.get_or_none(Account.member == mail.account_id)
-            if account is None:
-                return None
             values["link"] = (
                 f"{self.config['BASE_URL'].rstrip('/')}/password/reset/{accounts.reset_token(account, self.keys)}"
             )
@@ -217,19 +313,36 @@ class Mailer:
         message["To"] = to
         message["Date"] = email.utils.formatdate(self.now(), localtime=False)
         letters = secrets.token_hex(16).translate(str.maketrans("0123456789", "ghijklmnop"))
-        message["Message-ID"] = f"<{letters}@{domain}>"  # no digits: the code is the only run of six
+        # no digits: the code is the only run of six
+        message["Message-ID"] = f"<{letters}@{domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(body.strip() + "\n", cte="quoted-printable")
         return message
 
 
+def _belongs(mail: Mail, account: Account, challenge: Challenge | None) -> bool:
+    """Return whether the mail still belongs at its address, which may have changed hands or been
+    freed meanwhile."""
+    if mail.kind == "email_changed":
+        return True  # told at the old address
+    if mail.kind == "taken":
+        return accounts.email_owner(mail.address, account) is not None
+    new = challenge.email if challenge else None
+    return accounts.email_key(mail.address) == (
+        accounts.email_key(new) if new else account.email_key
+    )
+
+
 def send_test(config: dict[str, Any], address: str) -> None:
-    """Send one mail at once, to see that the settings are right. Raises OSError or smtplib.SMTPException."""
+    """Send one mail at once, to see that the settings are right. Raises OSError or
+    smtplib.SMTPException."""
     transport = Transport(config["MAIL_URL"])
     mailer = Mailer(
         config,
         None,
-        lambda _template, _values: "Kakunin\n\nこのメールが届けば、メールの設定は正しくできています。",
+        lambda _template, _values: (
+            "Kakunin\n\nこのメールが届けば、メールの設定は正しくできています。"
+        ),
         time.time,
     )
     try:

@@ -1,7 +1,9 @@
-"""Passkeys: keys that a phone keeps behind its own lock, good for a login without ID, password and code. Knows no Flask.
+"""Passkeys: keys that a phone keeps behind its own lock, good for a login without ID, password and
+code. Knows no Flask.
 
-The rules are those of WebAuthn, https://www.w3.org/TR/webauthn-3/ sections 7.1 and 7.2. The `webauthn` package checks answers. It
-is imported where an answer is checked: a worker that has checked none is 14 MB smaller, and starts 0.4 s sooner.
+The rules are those of WebAuthn, https://www.w3.org/TR/webauthn-3/ sections 7.1 and 7.2. The
+`webauthn` package checks answers. It is imported where an answer is checked: a worker that has
+checked none is 14 MB smaller, and starts 0.4 s sooner.
 """
 
 from __future__ import annotations
@@ -28,14 +30,16 @@ ALGORITHMS = -7, -8, -257
 
 
 class Site(NamedTuple):
-    """The host that passkeys are bound to (WebAuthn's RP ID), and the origin of the pages that ask for them."""
+    """The host that passkeys are bound to (WebAuthn's RP ID), and the origin of the pages that ask
+    for them."""
 
     host: str
     origin: str
 
 
 class Unproven(Exception):
-    """The answer does not prove what was asked. `known` is False if it came from a passkey that is not kept here."""
+    """The answer does not prove what was asked. `known` is False if it came from a passkey that is
+    not kept here."""
 
     def __init__(self, *, known: bool = True) -> None:
         self.known = known
@@ -46,7 +50,8 @@ class TooMany(Exception):
 
 
 class Proof(NamedTuple):
-    """A passkey whose key has signed the challenge, and the count of uses that the phone stated, 0 if it counts none."""
+    """A passkey whose key has signed the challenge, and the count of uses that the phone stated, 0
+    if it counts none."""
 
     passkey: Passkey
     uses: int
@@ -61,8 +66,8 @@ def ask(keys: Keys, purpose: str, now: float) -> tuple[str, str]:
 def asked(keys: Keys, purpose: str, cookie: str, now: float) -> bytes:
     """Return the challenge that this cookie holds, and use it up.
 
-    Raise Unproven if it is another purpose's, older than five minutes, or was used before: `limits` counts one use by one
-    statement in the database.
+    Raise Unproven if it is another purpose's, older than five minutes, or was used before: `limits`
+    counts one use by one statement in the database.
     """
     try:
         own, challenge, at = keys.links("passkey").loads(cookie)
@@ -77,13 +82,18 @@ def asked(keys: Keys, purpose: str, cookie: str, now: float) -> bytes:
 def to_create(account: Account, site: Site, insurer: str, challenge: str) -> dict[str, Any]:
     """Return what navigator.credentials.create() is given, as JSON has it.
 
-    The phone keeps the key itself, so that nobody is asked for a USB key, and leaves out a key of this account that it has.
+    The phone keeps the key itself, so that nobody is asked for a USB key, and leaves out a key of
+    this account that it has.
     """
     member, mine = account.member, Passkey.select().where(Passkey.account == account.member_id)
     return {
         "challenge": challenge,
         "rp": {"id": site.host, "name": insurer},
-        "user": {"id": _encoded(member.public_id.encode()), "name": member.name, "displayName": member.name},
+        "user": {
+            "id": _encoded(member.public_id.encode()),
+            "name": member.name,
+            "displayName": member.name,
+        },
         "pubKeyCredParams": [{"type": "public-key", "alg": number} for number in ALGORITHMS],
         "excludeCredentials": [{"type": "public-key", "id": kept.credential} for kept in mine],
         "authenticatorSelection": {
@@ -98,15 +108,24 @@ def to_create(account: Account, site: Site, insurer: str, challenge: str) -> dic
 
 
 def to_get(site: Site, challenge: str) -> dict[str, Any]:
-    """Return what navigator.credentials.get() is given, as JSON has it. It names nobody: the phone offers the keys it has."""
-    return {"challenge": challenge, "rpId": site.host, "userVerification": "required", "timeout": LIFE * 1000}
+    """Return what navigator.credentials.get() is given, as JSON has it. It names nobody: the phone
+    offers the keys it has."""
+    return {
+        "challenge": challenge,
+        "rpId": site.host,
+        "userVerification": "required",
+        "timeout": LIFE * 1000,
+    }
 
 
-def add(account: Account, answer: str, challenge: bytes, site: Site, device: str, now: float) -> None:
-    """Keep the new passkey that the answer of navigator.credentials.create() holds, and tell its owner by mail.
+def add(
+    account: Account, answer: str, challenge: bytes, site: Site, device: str, now: float
+) -> None:
+    """Keep the new passkey that the answer of navigator.credentials.create() holds, and tell its
+    owner by mail.
 
-    Raise Unproven if the answer proves nothing or the passkey is kept already, TooMany if the member has ten, and Stale if the
-    password has changed since `account` was read.
+    Raise Unproven if the answer proves nothing or the passkey is kept already, TooMany if the
+    member has ten, and Stale if the password has changed since `account` was read.
     """
     import webauthn
     from webauthn.helpers.cose import COSEAlgorithmIdentifier
@@ -120,7 +139,9 @@ def add(account: Account, answer: str, challenge: bytes, site: Site, device: str
             require_user_verification=True,
             supported_pub_key_algs=[COSEAlgorithmIdentifier(number) for number in ALGORITHMS],
         )
-    except Exception as error:  # of several parsers, which a forged answer may break in ways of their own
+    except (
+        Exception
+    ) as error:  # of several parsers, which a forged answer may break in ways of their own
         raise Unproven from error
     try:
         with transaction():
@@ -144,9 +165,11 @@ def add(account: Account, answer: str, challenge: bytes, site: Site, device: str
 
 
 def prove(answer: str, challenge: bytes, site: Site) -> Proof:
-    """Return which passkey the answer of navigator.credentials.get() proves. Raise Unproven if it proves none.
+    """Return which passkey the answer of navigator.credentials.get() proves. Raise Unproven if it
+    proves none.
 
-    A count of uses that does not grow is refused, since a copy of the key may be about; phones that sync keys count none.
+    A count of uses that does not grow is refused, since a copy of the key may be about; phones that
+    sync keys count none.
     """
     kept, owner = _named(answer)
     import webauthn
@@ -169,7 +192,8 @@ def prove(answer: str, challenge: bytes, site: Site) -> Proof:
 
 
 def _named(answer: str) -> tuple[Passkey, str]:
-    """Return the passkey that an answer names, and the public id of whoever the phone says that it is for."""
+    """Return the passkey that an answer names, and the public id of whoever the phone says that it
+    is for."""
     try:
         given = json.loads(answer)
         credential, owner = str(given["id"]), _decoded(given["response"]["userHandle"]).decode()
@@ -183,7 +207,8 @@ def _named(answer: str) -> tuple[Passkey, str]:
 
 
 def use(proof: Proof, now: float) -> None:
-    """Note a login by this passkey. Raise Stale if it was removed, or used by another login, since it was proven."""
+    """Note a login by this passkey. Raise Stale if it was removed, or used by another login, since
+    it was proven."""
     same = Passkey.id == proof.passkey.id, Passkey.uses == proof.passkey.uses
     if not Passkey.update(uses=proof.uses, used_at=int(now)).where(*same).execute():
         raise Stale
@@ -194,7 +219,11 @@ def remove(account: Account, passkey_id: str, now: float) -> None:
     with transaction():
         mine = Passkey.id == passkey_id, Passkey.account == account.member_id
         if Passkey.delete().where(*mine).execute():
-            here = Session.passkey == passkey_id, Session.account == account.member_id, Session.ended_at.is_null()
+            here = (
+                Session.passkey == passkey_id,
+                Session.account == account.member_id,
+                Session.ended_at.is_null(),
+            )
             Session.update(ended_at=int(now)).where(*here).execute()
             Audit.note(now, "passkey.removed", account.member_id)
 

@@ -14,7 +14,9 @@ from models import Account, Audit, Challenge, Passkey, Session, Stale, Trust
 
 def end_everything(account: Account, now: float) -> None:
     """End every session of the account, delete its trusts and passkeys, and void its codes."""
-    Session.update(ended_at=int(now)).where(Session.account == account.member_id, Session.ended_at.is_null()).execute()
+    Session.update(ended_at=int(now)).where(
+        Session.account == account.member_id, Session.ended_at.is_null()
+    ).execute()
     Trust.delete().where(Trust.account == account.member_id).execute()
     Passkey.delete().where(Passkey.account == account.member_id).execute()
     void_codes(account, now)
@@ -34,14 +36,19 @@ def start_session(
     trust_until: float = 0,
     proof: passkeys.Proof | None = None,
 ) -> Session:
-    """Start a session, whose id is what the browser's signed cookie names. A trust of this phone then ends at `trust_until`.
+    """Start a session, whose id is what the browser's signed cookie names. A trust of this phone
+    then ends at `trust_until`.
 
-    Raise Stale if the password has changed since `account` was read, or if the trust or the proven passkey is over.
+    Raise Stale if the password has changed since `account` was read, or if the trust or the proven
+    passkey is over.
     """
     moment = int(now)
     with transaction():
         account.hold()
-        if trust and not Trust.update(expires_at=int(trust_until)).where(Trust.id == trust.id).execute():
+        if (
+            trust
+            and not Trust.update(expires_at=int(trust_until)).where(Trust.id == trust.id).execute()
+        ):
             raise Stale
         if proof:
             passkeys.use(proof, now)
@@ -59,20 +66,28 @@ def start_session(
 
 
 def trust_phone(account: Account, device: str, now: float) -> tuple[Trust, str]:
-    """Trust this phone, and return the trust and what its cookie holds. Only a hash of the latter is kept.
+    """Trust this phone, and return the trust and what its cookie holds. Only a hash of the latter
+    is kept.
 
     Its end is set by the session that starts with it.
     """
     secret, moment = secrets.token_urlsafe(32), int(now)
     with transaction():
         account.hold()
-        trust = Trust.create(id=trust_id(secret), account=account, created_at=moment, expires_at=moment, device=device[:60])
+        trust = Trust.create(
+            id=trust_id(secret),
+            account=account,
+            created_at=moment,
+            expires_at=moment,
+            device=device[:60],
+        )
         Audit.note(now, "trust.given", account.member_id)
     return trust, secret
 
 
 def trusted(secret: str, now: float, account: Account | None = None) -> Trust | None:
-    """Return the trust that this cookie proves, if it still counts; with `account`, only if it is that one's."""
+    """Return the trust that this cookie proves, if it still counts; with `account`, only if it is
+    that one's."""
     if not secret:
         return None
     fits = [Trust.id == trust_id(secret), Trust.expires_at > int(now)]
@@ -83,7 +98,11 @@ def trusted(secret: str, now: float, account: Account | None = None) -> Trust | 
 def remove_trust(account: Account, trust_id: str, now: float) -> None:
     """Trust a phone no longer: its sessions end too."""
     with transaction():
-        here = Session.trust == trust_id, Session.account == account.member_id, Session.ended_at.is_null()
+        here = (
+            Session.trust == trust_id,
+            Session.account == account.member_id,
+            Session.ended_at.is_null(),
+        )
         Session.update(ended_at=int(now)).where(*here).execute()
         Trust.delete().where(Trust.id == trust_id, Trust.account == account.member_id).execute()
         Audit.note(now, "trust.removed", account.member_id)
@@ -98,15 +117,26 @@ BROWSER_MARKS = 5
 
 
 def browser(cookie: str, login_id: str, keys: Keys) -> str | None:
-    """Return the name under which this browser's tries at an ID are counted; None if no login with it ever finished here."""
+    """Return the name under which this browser's tries at an ID are counted; None if no login with
+    it ever finished here."""
     own, *marks = cookie.split(".")
     text = f"{own}\n{login_id}"
-    known = any([keys.signer("browser").verify_signature(text, mark.encode()) for mark in marks[:BROWSER_MARKS]])
+    known = any(
+        [
+            keys.signer("browser").verify_signature(text, mark.encode())
+            for mark in marks[:BROWSER_MARKS]
+        ]
+    )
     return text if known else None
 
 
 def remember_browser(cookie: str, login_id: str, keys: Keys) -> str:
-    """Return what the browser keeps from a login that finished. It grants nothing, and names nobody: it holds signatures."""
-    own, *marks = cookie.split(".") if re.fullmatch(r"[\w.-]{22,400}", cookie, re.ASCII) else [secrets.token_urlsafe(16)]
+    """Return what the browser keeps from a login that finished. It grants nothing, and names
+    nobody: it holds signatures."""
+    own, *marks = (
+        cookie.split(".")
+        if re.fullmatch(r"[\w.-]{22,400}", cookie, re.ASCII)
+        else [secrets.token_urlsafe(16)]
+    )
     mark = keys.signer("browser").get_signature(f"{own}\n{login_id}").decode()
     return ".".join([own, *[mark, *(other for other in marks if other != mark)][:BROWSER_MARKS]])

@@ -1,7 +1,7 @@
 """Every figure, in one run. Each part also runs alone: python -m bench.live, and so on."""
 
-from bench import import_live, live, page, revoke, roster, secrecy
+from bench import flood, import_live, live, page, revoke, roster, secrecy
 
-for part in (live, revoke, secrecy, roster, import_live, page):
+for part in (live, flood, revoke, secrecy, roster, import_live, page):
     part.main()
     print()

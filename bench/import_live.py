@@ -1,4 +1,5 @@
-"""An import of a million rows into a database that is being served: what the phones and those who log in notice of it."""
+"""An import of a million rows into a database that is being served: what the phones and those who
+log in notice of it."""
 
 from __future__ import annotations
 
@@ -16,9 +17,11 @@ from pathlib import Path
 import models
 from accounts import passwords
 from bench import roster_file
-from bench.crowd import hold
-from bench.live import line, open_displays
-from bench.servers import ROOT, environment, serving
+from bench.live import line
+from database import database
+from tests.support.crowd import hold
+from tests.support.displays import open_displays
+from tests.support.servers import ROOT, environment, serving
 
 PHONES = 200
 SECONDS = 75
@@ -45,13 +48,20 @@ def log_in(port: int, number: int) -> tuple[int, float]:
 def main(rows: int = 1_000_000) -> None:
     print(f"{PHONES} phones held live and a login a second, while {rows:,} rows are imported")
     with tempfile.TemporaryDirectory(prefix="kakunin-bench-") as folder:
-        env = environment(Path(folder)) | {"KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox", "KAKUNIN_PROXIES": "1"}
+        env = environment(Path(folder)) | {
+            "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox",
+            "KAKUNIN_PROXIES": "1",
+        }
         phones = open_displays(env, PHONES + SECONDS)
         hashed = passwords.hash_password(PASSWORD)
         for number in range(PHONES + 1, PHONES + SECONDS + 1):
-            changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
+            changes = {
+                "login_id": f"K{number:09}",
+                "password_hash": hashed,
+                "email": f"{number}@example.jp",
+            }
             models.Account.update(**changes).where(models.Account.member == number).execute()
-        models.database.close_all()
+        database.close_all()
         source, letters = Path(folder, "roster.csv"), Path(folder, "letters.csv")
         roster_file.write(source, rows)
         answers: list[tuple[int, float]] = []
@@ -61,8 +71,19 @@ def main(rows: int = 1_000_000) -> None:
         def work(port: int) -> None:
             time.sleep(5)  # first every phone takes a lease, as those that were open before have
             began = time.perf_counter()
-            command = [sys.executable, "-m", "flask", "roster", "import", str(source), "--credentials", str(letters)]
-            done = subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False)
+            command = [
+                sys.executable,
+                "-m",
+                "flask",
+                "roster",
+                "import",
+                str(source),
+                "--credentials",
+                str(letters),
+            ]
+            done = subprocess.run(
+                command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False
+            )
             took.append(time.perf_counter() - began)
             if done.returncode:
                 print(done.stdout[-500:], done.stderr[-500:])

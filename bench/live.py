@@ -1,8 +1,8 @@
-"""The live figures: ticks a second against a bare callable and the plain way, and a crowd held live."""
+"""The live figures: ticks a second against a bare callable and the plain way, and a crowd held
+live."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import shutil
@@ -11,22 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flask import Flask
-from flask.sessions import SecureCookieSessionInterface
-from playhouse.migrations import Runner
-
-import database
-import dates
 import models
 from accounts import passwords
 from accounts.keys import Keys
-from bench.crowd import Outcome, Phone, hold
-from bench.servers import ROOT, environment, serving, usage
+from database import database
+from tests.support.browser import Browser
+from tests.support.crowd import Outcome, Phone, hold
+from tests.support.displays import open_displays
+from tests.support.servers import ROOT, environment, serving, usage
 
 CROWDS = tuple(int(n) for n in os.environ.get("CROWDS", "1000,4000,7000,10000,12000").split(","))
 SECONDS = int(os.environ.get("CROWD_SECONDS", "60"))
@@ -34,65 +30,49 @@ SETTLE = 12  # more than a lease: from then on renewals come as they do all day
 PICTURE = ROOT / "docs" / "latency.svg"
 
 
-def open_displays(env: dict[str, str], count: int) -> list[Phone]:
-    """So many members, each logged in and showing their own certificate."""
-    database.connect(env["KAKUNIN_DATABASE_URL"])
-    Runner(models.database.obj, str(ROOT / "migrations")).up()
-    app = Flask(__name__)
-    app.secret_key = env["KAKUNIN_SECRET_KEY"]
-    serializer = SecureCookieSessionInterface().get_signing_serializer(app)
-    assert serializer is not None
-    sign = serializer.dumps
-    now, today = int(time.time()), dates.today(time.time())
-    person = {
-        "insurer_number": "06139463",
-        "name": "見本 花子",
-        "birth_date": today.replace(day=1, year=today.year - 40),
-        "sex": 2,
-        "relation": 1,
-        "qualified_on": today.replace(day=1, year=today.year - 10),
-        "delivery": "web",
-        "issued_on": today.replace(day=1, year=today.year - 1),
-        "expires_on": today.replace(day=1, year=today.year + 1),
-    }
-    with models.database.atomic():
-        for n in range(1, count + 1):
-            models.Member.insert(id=n, public_id=f"cert{n}", household=f"h{n}", number=str(n), **person).execute()
-            models.Account.insert(member=n, login_id=f"id{n}").execute()
-            models.Session.insert(id=f"session{n}", account=n, created_at=now, seen_at=now).execute()
-            models.Display.insert(id=f"show{n}", session=f"session{n}", viewer=n, member=n, started_at=now).execute()
-    models.database.close_all()
-    return [Phone(f"/certificates/cert{n}/clock/show{n}", sign({"_user_id": f"session{n}"})) for n in range(1, count + 1)]
-
-
 def rate(port: int, phone: Phone) -> float:
-    """Requests a second for four seconds, by wrk over 64 connections, under a lease taken just before."""
+    """Requests a second for four seconds, by wrk over 64 connections, under a lease taken just
+    before."""
     url = f"http://127.0.0.1:{port}{phone.path}"
     request = urllib.request.Request(url, headers={"Cookie": f"session={phone.session}"})
     with urllib.request.urlopen(request) as answer:
         lease = re.search(r"lease=([^;]*)", answer.headers.get("Set-Cookie", ""))
     cookies = f"Cookie: session={phone.session}" + (f"; lease={lease.group(1)}" if lease else "")
-    done = subprocess.run(["wrk", "-t1", "-c64", "-d4s", "-H", cookies, url], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["wrk", "-t1", "-c64", "-d4s", "-H", cookies, url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     if "Non-2xx" in done.stdout:
         raise RuntimeError(done.stdout)
     return float(re.findall(r"Requests/sec:\s+([\d.]+)", done.stdout)[0])
 
 
 def ratios() -> None:
-    """Ticks a second, the three in turn and several times, so that a machine that drifts drifts for all."""
+    """Ticks a second, the three in turn and several times, so that a machine that drifts drifts for
+    all."""
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder))
         (phone,) = open_displays(env, 1)
         with (
-            serving("bench.servers:hello", **env) as (bare, _),
-            serving("bench.servers:plain", **env) as (plain, _),
+            serving("tests.support.servers:hello", **env) as (bare, _),
+            serving("tests.support.servers:plain", **env) as (plain, _),
             serving("app:serve", **env) as (ours, _),
         ):
             rounds = [[rate(port, phone) for port in (bare, plain, ours)] for _ in range(5)]
     hello, slow, ticks = (statistics.median(column) for column in zip(*rounds, strict=True))
     line("ticks/s of the whole app", f"{ticks:,.0f}")
-    line("  / a bare callable", f"{statistics.median(r[2] / r[0] for r in rounds):.2f}", f"0.6 or more; bare {hello:,.0f}/s")
-    line("  / the plain way", f"{statistics.median(r[2] / r[1] for r in rounds):.1f}", f"15 or more; plain {slow:,.0f}/s")
+    line(
+        "  / a bare callable",
+        f"{statistics.median(r[2] / r[0] for r in rounds):.2f}",
+        f"0.6 or more; bare {hello:,.0f}/s",
+    )
+    line(
+        "  / the plain way",
+        f"{statistics.median(r[2] / r[1] for r in rounds):.1f}",
+        f"15 or more; plain {slow:,.0f}/s",
+    )
 
 
 def crowds() -> None:
@@ -102,7 +82,9 @@ def crowds() -> None:
         env = environment(Path(folder))
         phones = open_displays(env, max(CROWDS))
         with serving("app:serve", **env) as (port, process):
-            print("\n  phones   p50 ms   p95 ms   p99 ms   missed   renewals/s   server cores   server MB   generator cores")
+            print(
+                "\n  phones   p50 ms   p95 ms   p99 ms   missed   renewals/s   server cores   server MB   generator cores"
+            )
             for count in CROWDS:
                 before, _ = usage(process)
                 outcome = hold(port, phones[:count], SECONDS, SETTLE)
@@ -128,38 +110,41 @@ def crowds() -> None:
 
 
 def journeys(people: int = 400, at_once: int = 24) -> None:
-    """Whole logins, from the password through the code and home to the open certificate; the mail goes nowhere."""
+    """Whole logins, from the password through the code and home to the open certificate; the mail
+    goes nowhere."""
     with tempfile.TemporaryDirectory() as folder:
-        env = environment(Path(folder)) | {"KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox", "KAKUNIN_PROXIES": "1"}
+        env = environment(Path(folder)) | {
+            "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox",
+            "KAKUNIN_PROXIES": "1",
+        }
         open_displays(env, people)
-        hashed, keys = passwords.hash_password("correct horse battery 9"), Keys(env["KAKUNIN_SECRET_KEY"])
+        hashed, keys = (
+            passwords.hash_password("correct horse battery 9"),
+            Keys(env["KAKUNIN_SECRET_KEY"]),
+        )
         for number in range(1, people + 1):
-            changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": f"{number}@example.jp"}
+            changes = {
+                "login_id": f"K{number:09}",
+                "password_hash": hashed,
+                "email": f"{number}@example.jp",
+            }
             models.Account.update(**changes).where(models.Account.member == number).execute()
 
         def log_in(port: int, number: int) -> None:
-            link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            headers = {"Sec-Fetch-Site": "same-origin", "X-Forwarded-For": f"10.{number >> 8}.{number & 255}.1"}
+            browser = Browser(port, f"10.{number >> 8}.{number & 255}.1")
 
-            def step(path: str, **fields: str) -> http.client.HTTPResponse:
-                kind = {"Content-Type": "application/x-www-form-urlencoded"}
-                body = urllib.parse.urlencode(fields) if fields else None
-                link.request("POST" if fields else "GET", path, body, headers | kind)
-                answer = link.getresponse()
-                answer.read()
-                if answer.status not in (200, 303):
-                    raise RuntimeError(f"{path} answered {answer.status}")
-                if cookie := answer.headers.get("Set-Cookie"):
-                    headers["Cookie"] = cookie.split(";")[0]
-                return answer
+            def step(path: str, **fields: str) -> None:
+                status, _ = browser.ask(path, **fields)
+                if status not in (200, 303):
+                    raise RuntimeError(f"{path} answered {status}")
 
             step("/login", username=f"K{number:09}", password="correct horse battery 9")  # noqa: S106
-            with models.database.connection_context():
+            with database.connection_context():
                 challenge = models.Challenge.get(models.Challenge.account == number)
             step("/login/code", code=keys.code(challenge))
             step("/")
             step(f"/certificates/cert{number}")
-            link.close()
+            browser.link.close()
 
         with serving("app:serve", **env) as (port, process):
             before, _ = usage(process)
@@ -168,8 +153,12 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
                 list(pool.map(log_in, [port] * people, range(1, people + 1)))
             took = time.perf_counter() - began
             after, _ = usage(process)
-        models.database.close_all()
-    line("whole logins a second", f"{people / took:.0f}", f"{(after - before) / people * 1000:.0f} ms of a core each")
+        database.close_all()
+    line(
+        "whole logins a second",
+        f"{people / took:.0f}",
+        f"{(after - before) / people * 1000:.0f} ms of a core each",
+    )
 
 
 def picture(results: list[Outcome]) -> str:
@@ -191,17 +180,25 @@ def picture(results: list[Outcome]) -> str:
     for step in range(5):
         value = top * step / 4
         parts.append(f'<path d="M{left} {y(value):.1f}H{width - 70}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#555">{value:.0f} ms</text>')
+        parts.append(
+            f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#555">{value:.0f} ms</text>'
+        )
     for result in results:
         parts.append(
             f'<text x="{x(result.phones):.1f}" y="{height - 24}" text-anchor="middle" fill="#555">{result.phones:,}</text>'
         )
-    for share, colour, name in ((0.5, "#0b6e4f", "p50"), (0.95, "#a05a00", "p95"), (0.99, "#8a1c3b", "p99")):
+    for share, colour, name in (
+        (0.5, "#0b6e4f", "p50"),
+        (0.95, "#a05a00", "p95"),
+        (0.99, "#8a1c3b", "p99"),
+    ):
         points = [(x(r.phones), y(r.percentile(share))) for r in results]
         path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
         parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{colour}"/>' for a, b in points]
-        parts.append(f'<text x="{points[-1][0] + 10:.1f}" y="{points[-1][1] + 4:.1f}" fill="{colour}">{name}</text>')
+        parts.append(
+            f'<text x="{points[-1][0] + 10:.1f}" y="{points[-1][1] + 4:.1f}" fill="{colour}">{name}</text>'
+        )
     parts.append(
         f'<text x="{(left + width - 70) / 2}" y="{height - 6}" text-anchor="middle" fill="#333">phones held live, one tick a second each</text>'
     )
@@ -217,7 +214,9 @@ def main() -> None:
     if shutil.which("wrk") is None:
         if not shutil.which("apt-get") or os.geteuid():
             sys.exit("The bench needs wrk: install it, then run make bench again.")
-        subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "wrk"], check=True, stdout=subprocess.DEVNULL
+        )
     print("The live clock")
     ratios()
     journeys()

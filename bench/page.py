@@ -1,4 +1,5 @@
-"""What a phone loads: bytes over the wire of the first visit to the certificate, and Lighthouse's figures of three pages."""
+"""What a phone loads: bytes over the wire of the first visit to the certificate, and Lighthouse's
+figures of three pages."""
 
 from __future__ import annotations
 
@@ -10,14 +11,21 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from bench.live import line, open_displays
-from bench.servers import environment, serving
-from tests.postgres import free_port
-from tests.ready import browser
+from bench.live import line
+from tests.support.displays import open_displays
+from tests.support.postgres import free_port
+from tests.support.ready import browser
+from tests.support.servers import environment, serving
 
 LIGHTHOUSE = "lighthouse@12.8.2"
 PAGES = ("/login", "/", "/certificates/cert1")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--accept-lang=ja"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--accept-lang=ja",
+]
 
 
 def main() -> None:
@@ -31,7 +39,15 @@ def main() -> None:
             if shutil.which("npm") is None:
                 line("Lighthouse", "not run", "it needs Node, which is not here")
                 return
-            install = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, LIGHTHOUSE]
+            install = [
+                "npm",
+                "install",
+                "--silent",
+                "--ignore-scripts",
+                "--prefix",
+                folder,
+                LIGHTHOUSE,
+            ]
             if subprocess.run(install, check=False, stdout=subprocess.DEVNULL).returncode:
                 line("Lighthouse", "not run", "npm could not install it")
                 return
@@ -42,13 +58,18 @@ def weigh(address: str, session: str) -> None:
     """The first visit's bytes, all resources, as they came over the wire."""
     sizes: dict[str, int] = {}
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox", "--disable-gpu"])
+        opened = playwright.chromium.launch(
+            executable_path=browser(), args=["--no-sandbox", "--disable-gpu"]
+        )
         context = opened.new_context(viewport={"width": 390, "height": 844}, is_mobile=True)
         context.add_cookies([{"name": "session", "value": session, "url": address}])
         page = context.new_page()
         wire = context.new_cdp_session(page)
         wire.send("Network.enable")
-        wire.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: int(event["encodedDataLength"])}))
+        wire.on(
+            "Network.loadingFinished",
+            lambda event: sizes.update({event["requestId"]: int(event["encodedDataLength"])}),
+        )
         page.goto(address)
         page.wait_for_timeout(900)
         html = len(page.request.get(address).body())
@@ -58,7 +79,8 @@ def weigh(address: str, session: str) -> None:
 
 
 def audit(base: str, session: str, folder: Path) -> None:
-    """Lighthouse, as on a phone, in a browser that holds the cookie itself: one given as a header hides the lease."""
+    """Lighthouse, as on a phone, in a browser that holds the cookie itself: one given as a header
+    hides the lease."""
     port = free_port()
     with sync_playwright() as playwright:
         phone = playwright.chromium.launch_persistent_context(
@@ -72,8 +94,18 @@ def audit(base: str, session: str, folder: Path) -> None:
                 phone.add_cookies([{"name": "session", "value": session, "url": base}])
             report = folder / "report.json"
             command = [
-                *(str(folder / "node_modules/.bin/lighthouse"), base + path, "--quiet", "--form-factor=mobile"),
-                *(f"--port={port}", "--disable-storage-reset", "--output=json", f"--output-path={report}"),
+                *(
+                    str(folder / "node_modules/.bin/lighthouse"),
+                    base + path,
+                    "--quiet",
+                    "--form-factor=mobile",
+                ),
+                *(
+                    f"--port={port}",
+                    "--disable-storage-reset",
+                    "--output=json",
+                    f"--output-path={report}",
+                ),
                 "--only-categories=performance,accessibility,best-practices",
             ]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -81,7 +113,9 @@ def audit(base: str, session: str, folder: Path) -> None:
                 line(f"Lighthouse {path}", "failed", done.stderr.strip()[-160:])
                 continue
             result = json.loads(report.read_text())
-            scores = ", ".join(f"{round((part['score'] or 0) * 100)}" for part in result["categories"].values())
+            scores = ", ".join(
+                f"{round((part['score'] or 0) * 100)}" for part in result["categories"].values()
+            )
             scored = [part for part in result["audits"].values() if part.get("score") is not None]
             lost = [part["title"] for part in scored if part["score"] < 0.9]
             line(f"Lighthouse {path}", scores, "; ".join(["100, 100, 100", *lost[:4]]))

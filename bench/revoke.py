@@ -1,4 +1,5 @@
-"""How long after each cause an open certificate says that it has ended: measured from the moment the cause was done."""
+"""How long after each cause an open certificate says that it has ended: measured from the moment
+the cause was done."""
 
 from __future__ import annotations
 
@@ -19,13 +20,13 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 
 import accounts
-import database
 import dates
 import models
 from accounts import passwords, sessions
 from accounts.keys import fold
 from bench.live import line
-from bench.servers import ROOT, environment, serving
+from database import connect, database
+from tests.support.servers import ROOT, environment, serving
 
 PASSWORD, NEW = "correct horse battery 9", "four silent otters 31"
 CAUSES = ("loss", "paper", "withheld", "logout", "password", "reissue", "trust")
@@ -35,11 +36,16 @@ HEADER = "保険者番号,記号,番号,枝番,氏名,生年月日,性別,本人
 def roster(path: Path, **changed: tuple[str, str]) -> None:
     """One household of one for each cause; `changed` names a cause and its 資格喪失年月日 and 交付方法."""
     today = dates.today(time.time())
-    since, until = today.replace(day=1, year=today.year - 1), today.replace(day=1, year=today.year + 1)
+    since, until = (
+        today.replace(day=1, year=today.year - 1),
+        today.replace(day=1, year=today.year + 1),
+    )
     rows = []
     for number, cause in enumerate(CAUSES, 1):
         lost, way = changed.get(cause, ("", "WEB"))
-        rows.append(f"06139463,1,{number},00,{cause},1980-01-01,1,本人,2010-04-01,{lost},2,{way},{since},{until}")
+        rows.append(
+            f"06139463,1,{number},00,{cause},1980-01-01,1,本人,2010-04-01,{lost},2,{way},{since},{until}"
+        )
     path.write_text("\n".join([HEADER, *rows]) + "\n", "utf-8")
 
 
@@ -72,7 +78,9 @@ def main() -> None:
 
             def post(cause: str, path: str, **fields: str) -> Callable[[], object]:
                 other = cookies[f"{cause}2"]  # the same person on another phone
-                return lambda: _request(port, path, other, {k.replace("_", "-"): v for k, v in fields.items()})
+                return lambda: _request(
+                    port, path, other, {k.replace("_", "-"): v for k, v in fields.items()}
+                )
 
             today = dates.today(time.time()).isoformat()
             how = {
@@ -80,9 +88,15 @@ def main() -> None:
                 "paper": change("paper", "", "紙"),
                 "withheld": lambda: flask("members", "withhold", ids["withheld"]),
                 "logout": post("logout", "/account/sessions/end"),
-                "password": post("password", "/account/password", password=PASSWORD, new_password=NEW),
-                "reissue": lambda: flask("members", "reissue", ids["reissue"], "--credentials", str(folder / "again.csv")),
-                "trust": post("trust", "/account/trusts/remove", trust=sessions.trust_id("secret-of-trust")),
+                "password": post(
+                    "password", "/account/password", password=PASSWORD, new_password=NEW
+                ),
+                "reissue": lambda: flask(
+                    "members", "reissue", ids["reissue"], "--credentials", str(folder / "again.csv")
+                ),
+                "trust": post(
+                    "trust", "/account/trusts/remove", trust=sessions.trust_id("secret-of-trust")
+                ),
             }
             for cause in CAUSES:
                 line(cause, f"{_outlives(port, cookies[cause], how[cause]):.1f} s")
@@ -90,7 +104,7 @@ def main() -> None:
 
 def _log_in(env: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
     """Everybody registered, and logged in on two phones; returns their session cookies."""
-    database.connect(env["KAKUNIN_DATABASE_URL"])
+    connect(env["KAKUNIN_DATABASE_URL"])
     app, now = Flask(__name__), int(time.time())
     app.secret_key = env["KAKUNIN_SECRET_KEY"]
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
@@ -100,20 +114,33 @@ def _log_in(env: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
         account = accounts.find(login_id)
         assert account is not None
         email = f"{cause}@example.jp"
-        changes = {"password_hash": hashed, "temporary_hash": None, "email": email, "email_key": email}
+        changes = {
+            "password_hash": hashed,
+            "temporary_hash": None,
+            "email": email,
+            "email_key": email,
+        }
         models.Account.update(**changes).where(models.Account.member == account.member_id).execute()
         trust = sessions.trust_id(f"secret-of-{cause}")
         models.Trust.create(id=trust, account=account, created_at=now, expires_at=now + 86400)
         for phone, kept in ((cause, trust), (f"{cause}2", None)):
-            models.Session.create(id=phone, account=account, trust=kept, created_at=now, seen_at=now)
+            models.Session.create(
+                id=phone, account=account, trust=kept, created_at=now, seen_at=now
+            )
             cookies[phone] = f"session={serializer.dumps({'_user_id': phone})}"
-    models.database.close_all()
+    database.close_all()
     return cookies
 
 
-def _request(port: int, path: str, cookie: str, fields: dict[str, str] | None = None) -> tuple[str, str]:
+def _request(
+    port: int, path: str, cookie: str, fields: dict[str, str] | None = None
+) -> tuple[str, str]:
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    headers = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+    headers = {
+        "Cookie": cookie,
+        "Sec-Fetch-Site": "same-origin",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
     body = urllib.parse.urlencode(fields) if fields is not None else None
     link.request("GET" if fields is None else "POST", path, body, headers)
     answer = link.getresponse()
@@ -124,7 +151,8 @@ def _request(port: int, path: str, cookie: str, fields: dict[str, str] | None = 
 
 
 def _outlives(port: int, cookie: str, cause: Callable[[], object]) -> float:
-    """Seconds from the cause to the end of the display. The cause comes four seconds after the page was opened."""
+    """Seconds from the cause to the end of the display. The cause comes four seconds after the page
+    was opened."""
     home, _ = _request(port, "/", cookie)
     page, _ = _request(port, re.findall(r'href="(/certificates/[^"]+)"', home)[0], cookie)
     clock = re.findall(r'hx-get="(/certificates/[^"]+)"', page)[0]
@@ -139,7 +167,7 @@ def _outlives(port: int, cookie: str, cause: Callable[[], object]) -> float:
     lease, ended, began = "", 0.0, time.monotonic()
     while time.monotonic() < began + 60:
         tick, given = _request(port, clock, f"{cookie}; {lease}" if lease else cookie)
-        if "every 1s" not in tick:
+        if 'class="live' not in tick:
             ended = time.monotonic()
             break
         lease = given.split(";")[0] if "lease=" in given else lease

@@ -1,4 +1,5 @@
-"""A fictional roster of any size, for measuring: households of an employee, a spouse and children, as an insurer exports them."""
+"""A fictional roster of any size, for measuring: households of an employee, a spouse and children,
+as an insurer exports them."""
 
 from __future__ import annotations
 
@@ -86,7 +87,24 @@ FIRST = [
     "真",
     "優",
 ]
-SECOND = ["人", "子", "太", "香", "菜", "斗", "希", "介", "樹", "奈", "乃", "郎", "恵", "実", "平", "也"]
+SECOND = [
+    "人",
+    "子",
+    "太",
+    "香",
+    "菜",
+    "斗",
+    "希",
+    "介",
+    "樹",
+    "奈",
+    "乃",
+    "郎",
+    "恵",
+    "実",
+    "平",
+    "也",
+]
 KANA = "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモ"
 
 
@@ -104,7 +122,9 @@ def rows(count: int, seed: int = 1, person_ids: bool = True) -> Iterator[list[st
         for branch in range(family):
             child = branch > 1
             born = (
-                joined + timedelta(chance.randrange(400)) if child else working + timedelta(branch * chance.randrange(900))
+                joined + timedelta(chance.randrange(400))
+                if child
+                else working + timedelta(branch * chance.randrange(900))
             )
             given = "●" if chance.random() < 0.04 else chance.choice(FIRST) + chance.choice(SECOND)
             kana = "".join(chance.choices(KANA, k=3))
@@ -137,7 +157,9 @@ def rows(count: int, seed: int = 1, person_ids: bool = True) -> Iterator[list[st
 def write(path: Path, count: int, *, encoding: str = "utf-8-sig", person_ids: bool = True) -> None:
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([title.japanese for name, title in TITLES.items() if person_ids or name != "person_id"])
+        writer.writerow(
+            [title.japanese for name, title in TITLES.items() if person_ids or name != "person_id"]
+        )
         writer.writerows(rows(count, person_ids=person_ids))
 
 

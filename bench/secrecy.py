@@ -1,4 +1,5 @@
-"""Whether the time of an answer tells that an ID or an address exists: several hundred tries of each kind, in turn."""
+"""Whether the time of an answer tells that an ID or an address exists: several hundred tries of
+each kind, in turn."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from pathlib import Path
 import models
 from accounts import passwords
 from accounts.keys import login_ids
-from bench.live import line, open_displays
-from bench.servers import environment, serving
+from bench.live import line
+from database import database
+from tests.support.displays import open_displays
+from tests.support.servers import environment, serving
 
 TRIES = 300
 
@@ -46,16 +49,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         env = environment(Path(folder)) | {"KAKUNIN_PROXIES": "1"}
         open_displays(env, 2 * TRIES)
-        hashed, known = passwords.hash_password("correct horse battery 9"), list(login_ids(2 * TRIES))
-        with models.database.atomic():
+        hashed, known = (
+            passwords.hash_password("correct horse battery 9"),
+            list(login_ids(2 * TRIES)),
+        )
+        with database.atomic():
             for number, login_id in enumerate(known, 1):
-                changes = {"login_id": login_id, "email": f"p{number}@example.jp", "email_key": f"p{number}@example.jp"}
+                changes = {
+                    "login_id": login_id,
+                    "email": f"p{number}@example.jp",
+                    "email_key": f"p{number}@example.jp",
+                }
                 if number <= TRIES:  # half have a password of their own, half the letter's
                     changes["password_hash"] = hashed
                 else:
                     changes["temporary_hash"] = "0" * 64
                 models.Account.update(**changes).where(models.Account.member == number).execute()
-        models.database.close_all()
+        database.close_all()
         unknown = list(login_ids(2 * TRIES))
         with serving("app:serve", **env) as (port, _):
             kinds: dict[str, list[float]] = {}
@@ -64,8 +74,14 @@ def main() -> None:
                     "login own": ("/login", {"username": known[n], "password": "wrong"}),
                     "login letter": ("/login", {"username": known[TRIES + n], "password": "wrong"}),
                     "login none": ("/login", {"username": unknown[n], "password": "wrong"}),
-                    "forgot own": ("/password/forgot", {"username": known[n], "email": f"p{n + 1}@example.jp"}),
-                    "forgot none": ("/password/forgot", {"username": unknown[n], "email": f"p{n + 1}@example.jp"}),
+                    "forgot own": (
+                        "/password/forgot",
+                        {"username": known[n], "email": f"p{n + 1}@example.jp"},
+                    ),
+                    "forgot none": (
+                        "/password/forgot",
+                        {"username": unknown[n], "email": f"p{n + 1}@example.jp"},
+                    ),
                 }
                 for kind in random.sample(sorted(tries), len(tries)):
                     kinds.setdefault(kind, []).append(ask(port, *tries[kind]) * 1000)
@@ -76,7 +92,11 @@ def main() -> None:
             f"{statistics.median(times):.2f} ms",
             f"middle half {ordered[TRIES // 4]:.2f} to {ordered[3 * TRIES // 4]:.2f}",
         )
-    for kind, other in (("login own", "login none"), ("login letter", "login none"), ("forgot own", "forgot none")):
+    for kind, other in (
+        ("login own", "login none"),
+        ("login letter", "login none"),
+        ("forgot own", "forgot none"),
+    ):
         line(
             f"{kind} / {other}",
             f"{statistics.median(kinds[kind]) / statistics.median(kinds[other]):.3f}",

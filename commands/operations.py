@@ -1,4 +1,5 @@
-"""flask stats and flask db backup: what the operator looks at, and what is kept for the day that a disk breaks."""
+"""flask db | mail | stats: the schema, a copy kept for the day that a disk breaks, one mail to try,
+and what the operator looks at."""
 
 from __future__ import annotations
 
@@ -8,28 +9,83 @@ import errno
 import json
 import os
 import shlex
+import smtplib
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 import peewee
 from flask import current_app
-from flask.cli import with_appcontext
+from flask.cli import AppGroup, with_appcontext
 from peewee import fn
+from playhouse.migrations import Runner
 
+import accounts
 import dates
 import models
 import settings
+from accounts import housekeeping, mailer
 from commands.terminal import Failed, moment, store
-from imports import stores
-from models import Audit, Display, Mail, Member, RosterImport, Session
+from database import Busy, database, exclusive_lock, is_sqlite
+from models import Audit, Display, Mail, Member, Session
 
+UPGRADE_WAITS = 60
+"""Seconds that an upgrade waits for an import, and for whoever else uses what it changes."""
 HOUR, DAY = 3600, 86400
+
+db = AppGroup("db", help="The database: its schema, and a copy of it.")
+
+
+@db.command()
+def upgrade() -> None:
+    """Create or upgrade the schema; safe to repeat, and while the server runs."""
+    if is_sqlite():
+        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
+            done = _apply_migrations()
+    except Busy as busy:
+        raise Failed(str(busy)) from busy
+    click.echo("\n".join(done) or "The schema is up to date.")
+
+
+def _apply_migrations() -> list[str]:
+    """Apply the migrations that are missing, and return their names.
+
+    On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever
+    comes later waits behind it: live clocks would stop. So it waits for half a second, lets the
+    others through, and tries again.
+    """
+    runner = Runner(database.obj, str(settings.MIGRATIONS))
+    before, until = runner.applied(), time.monotonic() + UPGRADE_WAITS
+    if not is_sqlite():
+        database.execute_sql("SET lock_timeout = '500ms'")
+    while True:
+        try:
+            runner.up()
+            return [name for name in sorted(runner.applied()) if name not in before]
+        except peewee.OperationalError as error:
+            in_use = getattr(
+                getattr(error, "orig", None), "sqlstate", ""
+            ) == "55P03" or "locked" in str(error)
+            if not in_use:
+                raise
+            if time.monotonic() > until:
+                raise Busy(
+                    "ほかの処理が表を使い続けています。終わってから、もう一度実行してください。"
+                ) from error
+            time.sleep(1)
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object; docs/operations.md says what its keys are.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object; docs/operations.md says what its keys are.",
+)
 @with_appcontext
 def stats(as_json: bool) -> None:
     """Say how the service is doing: logins, mails, displays, members, the roster's age."""
@@ -44,50 +100,74 @@ def stats(as_json: bool) -> None:
 
 
 def figures(now: float, roster_days: int) -> dict[str, Any]:
-    """What `flask stats` says, by its keys. Everything but the members is found by an index.
+    """Return what `flask stats` says, by its keys. Everything but the members is found by an index.
 
-    A withheld person is in no count. Logins are looked up by the audit trail, whose moments have an index: a session that
-    runs began with a login in the last 12 hours.
+    A withheld person is in no count. Logins are looked up by the audit trail, whose moments have an
+    index: a session that runs began with a login in the last 12 hours.
     """
     second = int(now)
-    age, day = RosterImport.age(now), dates.today(now)
+    age, day = housekeeping.roster_age(now), dates.today(now)
     logins = Audit.select().where(Audit.action == "login")
     codes = Mail.select().where(Mail.kind == "code")
-    waiting = Mail.select(fn.count(Mail.id), fn.min(Mail.created_at)).where(Mail.state == "waiting").tuples()[0]
-    recent = Audit.select(Audit.actor).where(Audit.action == "login", Audit.at > second - models.SESSION_LIFE)
+    waiting = (
+        Mail.select(fn.count(Mail.id), fn.min(Mail.created_at))
+        .where(Mail.state == "waiting")
+        .tuples()[0]
+    )
+    recent = Audit.select(Audit.actor).where(
+        Audit.action == "login", Audit.at > second - models.SESSION_LIFE
+    )
     running = Session.account.in_(recent) & Session.runs(now)
-    shown = Display.select().join(Session).where(running, Display.started_at > second - models.DISPLAY_LIFE)
-    covered = (Member.qualified_on <= day) & (Member.lost_on.is_null() | (Member.lost_on > day)) & ~Member.withheld
-    counted: Any = Member.select(Member.delivery, fn.count(Member.id)).where(covered).group_by(Member.delivery)
+    shown = (
+        Display.select()
+        .join(Session)
+        .where(running, Display.started_at > second - models.DISPLAY_LIFE)
+    )
+    covered = (
+        (Member.qualified_on <= day)
+        & (Member.lost_on.is_null() | (Member.lost_on > day))
+        & ~Member.withheld
+    )
+    counted: Any = (
+        Member.select(Member.delivery, fn.count(Member.id)).where(covered).group_by(Member.delivery)
+    )
     members = dict(counted.tuples())
     return {
         "at": dt.datetime.fromtimestamp(second, dates.JST).isoformat(),
         "logins_last_hour": logins.where(Audit.at > second - HOUR).count(),
         "logins_last_day": logins.where(Audit.at > second - DAY).count(),
         **{
-            f"codes_{state}_last_{name}": codes.where(Mail.state == state, Mail.due_at > second - length).count()
+            f"codes_{state}_last_{name}": codes.where(
+                Mail.state == state, Mail.due_at > second - length
+            ).count()
             for state in ("sent", "failed")
             for name, length in (("hour", HOUR), ("day", DAY))
         },
         "mails_waiting": waiting[0],
         "oldest_mail_seconds": second - waiting[1] if waiting[0] else 0,
+        "mail_threads": housekeeping.mail_threads(now),
         "displays_live": shown.count(),
         "sessions": Session.select().where(running).count(),
-        **{f"members_{kind}": members.get(kind, 0) for kind in (models.WEB, models.PAPER, models.NONE)},
+        **{
+            f"members_{kind}": members.get(kind, 0)
+            for kind in (models.WEB, models.PAPER, models.NONE)
+        },
         "roster_age_hours": None if age is None else int(age // HOUR),
-        "roster_too_old": RosterImport.is_old(now, roster_days),
+        "roster_too_old": housekeeping.roster_is_old(now, roster_days),
         "schema_up_to_date": settings.schema_up_to_date(),
     }
 
 
-@click.command()
+@db.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@with_appcontext
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
-    if not stores.is_sqlite():
-        command = f'pg_dump --format=custom --file={shlex.quote(str(file))} "$KAKUNIN_DATABASE_URL"'
-        raise Failed(f"PostgreSQL is backed up by its own program: {command}")
+    if not is_sqlite():
+        command = f"PGSERVICE=kakunin pg_dump --format=custom --file={shlex.quote(str(file))}"
+        raise Failed(
+            f"PostgreSQL is backed up by its own program: {command}\n"
+            "docs/operations.md says what the service file holds. A password on the command line would be seen in ps."
+        )
     with store():
         try:
             size = copy_database(file)
@@ -106,17 +186,21 @@ def backup(file: Path) -> None:
 def copy_database(file: Path) -> int:
     """Write the SQLite database, as it is at one moment, into `file`, and return its size in bytes.
 
-    One reading transaction, so no writer waits for it, and everything committed before it began is there. What was deleted
-    leaves no trace in the copy, which holds no free pages. Raises FileExistsError, OSError, sqlite3.Error, peewee.DatabaseError.
+    One reading transaction, so no writer waits for it, and everything committed before it began is
+    there. What was deleted leaves no trace in the copy, which holds no free pages. Raises
+    FileExistsError, OSError, sqlite3.Error, peewee.DatabaseError.
     """
     if os.path.lexists(file):
         raise FileExistsError(errno.EEXIST, "is there already", str(file))
     part = file.with_name(file.name + ".part")
-    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)  # an empty file is filled, and keeps its mode
+    # an empty file is filled, and keeps its mode
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     try:
-        models.database.execute_sql("VACUUM INTO ?", (str(part),))
+        database.execute_sql("VACUUM INTO ?", (str(part),))
         os.fsync(handle)
-        with contextlib.closing(sqlite3.connect(f"{part.absolute().as_uri()}?immutable=1", uri=True)) as copy:
+        with contextlib.closing(
+            sqlite3.connect(f"{part.absolute().as_uri()}?immutable=1", uri=True)
+        ) as copy:
             if (fault := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(fault)
         part.rename(file)
@@ -129,3 +213,26 @@ def copy_database(file: Path) -> int:
         raise
     finally:
         os.close(handle)
+
+
+mail = AppGroup("mail", help="The mail settings.")
+
+
+@mail.command()
+@click.argument("address")
+def test(address: str) -> None:
+    """Send one mail to ADDRESS."""
+    to = accounts.clean_email(address)
+    if to is None:
+        raise click.BadParameter(
+            f"{address} はメールアドレスではありません。", param_hint="ADDRESS"
+        )
+    if not (current_app.config["MAIL_URL"] and current_app.config["MAIL_FROM"]):
+        raise Failed("KAKUNIN_MAIL_URL と KAKUNIN_MAIL_FROM を設定してください。")
+    try:
+        mailer.send_test(current_app.config, to)
+    except (OSError, smtplib.SMTPException) as broken:
+        raise Failed(
+            f"メールを送れませんでした（{broken}）。KAKUNIN_MAIL_URL と KAKUNIN_MAIL_FROM を確かめてください。"
+        ) from broken
+    click.echo(f"{address} へ送りました。届いたか確かめてください。")

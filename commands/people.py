@@ -13,15 +13,14 @@ import peewee
 from flask.cli import AppGroup
 
 import accounts
-import database
 import dates
 import models
 from accounts import sessions
 from accounts.keys import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
-from imports import stores
+from database import exclusive_lock, transaction
 from imports.letters import CELL_END, Letters
-from models import Account, Audit, Display, Mail, Member, Passkey, Session, Trust
+from models import Account, Audit, Display, Member, Passkey, Session, Trust
 from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")
@@ -41,14 +40,24 @@ def show(login_id: str) -> None:
     with store():
         account, now = _account(login_id), moment()
         member: Member = account.member
-        running = [s for s in Session.select().where(Session.account == account.member_id) if s.runs_at(now)]
-        trusts = Trust.select().where(Trust.account == account.member_id, Trust.expires_at > int(now)).count()
+        running = [
+            s
+            for s in Session.select().where(Session.account == account.member_id)
+            if s.runs_at(now)
+        ]
+        trusts = (
+            Trust.select()
+            .where(Trust.account == account.member_id, Trust.expires_at > int(now))
+            .count()
+        )
         for title, value in (
             ("ログインID", grouped(account.login_id)),
             ("氏名", member.name),
             (
                 "保険者番号・記号・番号・枝番",
-                " ".join((member.insurer_number, member.symbol, member.number, member.branch or "なし")),
+                " ".join(
+                    (member.insurer_number, member.symbol, member.number, member.branch or "なし")
+                ),
             ),
             ("資格取得年月日", member.qualified_on),
             ("資格喪失年月日", member.lost_on or "なし"),
@@ -66,14 +75,22 @@ def show(login_id: str) -> None:
 @members.command()
 @click.argument("login_id")
 @click.option(
-    "--credentials", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Write the new password here."
+    "--credentials",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Write the new password here.",
 )
 @click.option("--keep-email", is_flag=True, help="Keep the e-mail address.")
-@click.option("--addressee", help="To whom the letter goes; the subscriber, if not given.")
+@click.option(
+    "--addressee",
+    prompt="宛名",
+    prompt_required=False,
+    help="To whom the letter goes; the subscriber, if not given. Without a NAME it is asked for, so that no ps shows it.",
+)
 def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str | None) -> None:
     """Give a new temporary password. Ends every session and trust, and the present password."""
     secret, letters = keys(), Letters(credentials)
-    with store(), stores.alone(seconds=60):
+    with store(), exclusive_lock(seconds=60):
         if told := letters.leftover(secret):
             click.echo(told)
         letters.refuse_existing()
@@ -81,7 +98,7 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         member: Member = account.member
         password = next(iter(temporary_passwords(1)))
         number = member.insurer_number, member.symbol, member.number, member.branch
-        to = " ".join((addressee or _addressee(member)).split())
+        to = " ".join((addressee or _addressee(member, dates.today(now))).split())
         cells = (
             grouped(account.login_id),
             grouped(password),
@@ -91,13 +108,18 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
             to,
             member.workplace,
         )
-        changes: dict[str, Any] = {"temporary_hash": secret.hash_temporary([password])[0], "password_hash": None}
-        changes |= {"registered_at": None} | ({} if keep_email else {"email": None, "email_key": None})
+        changes: dict[str, Any] = {
+            "temporary_hash": secret.hash_temporary([password])[0],
+            "password_hash": None,
+        }
+        changes |= {"registered_at": None} | (
+            {} if keep_email else {"email": None, "email_key": None}
+        )
         try:
             letters.write([CELL_END.join(cells).encode()])
-            with database.transaction():
+            with transaction():
                 sessions.end_everything(account, now)
-                Mail.delete().where(Mail.account == account.member_id, Mail.state.in_(("waiting", "sending"))).execute()
+                accounts.drop_mails(Account.member == account.member_id, address_too=not keep_email)
                 Account.update(**changes).where(Account.member == account.member_id).execute()
                 Audit.note(now, "account.reissued", None, account.member_id)
         except BaseException:
@@ -107,39 +129,53 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
     click.echo(f"{credentials} に新しい仮パスワードを書きました。印刷したら消してください。")
 
 
-def _addressee(member: Member) -> str:
-    """Who gets the letter: the subscriber, unless nothing may go to them."""
+def _addressee(member: Member, day: dt.date) -> str:
+    """Return whom the letter goes to: the subscriber, unless there is none or nothing may go to
+    them. Raise Failed then."""
     if member.relation == models.SUBSCRIBER:
         return member.name
-    heads = Member.select().where(Member.household == member.household, Member.relation == models.SUBSCRIBER)
-    head = heads.order_by(Member.id.desc()).first()
-    if head is None or head.withheld:
-        raise Failed("この人のお手紙を本人（被保険者）あてには出せません。--addressee で宛名を指定してください。")
-    return head.name
+    subscriber = member.subscriber_on(max(day, member.qualified_on))
+    if subscriber is None or subscriber.withheld:
+        raise Failed(
+            "この人のお手紙を本人（被保険者）あてには出せません。--addressee で宛名を指定してください。"
+        )
+    return subscriber.name
 
 
 @members.command()
 @click.argument("login_id")
 def withhold(login_id: str) -> None:
-    """Protect a person at once: their account, address, sessions and trusts are deleted, nobody sees them."""
-    with store(), stores.alone(seconds=60):
+    """Protect a person at once: their account, address, sessions and trusts are deleted, nobody
+    sees them."""
+    with store(), exclusive_lock(seconds=60):
         account = _account(login_id)
-        with database.transaction():
+        with transaction():
             Member.update(withheld=True).where(Member.id == account.member_id).execute()
+            Member.update(shows_children=False, allowed_by=None).where(
+                Member.allowed_by == account.member_id
+            ).execute()
             accounts.withhold([account.member_id])
             Audit.note(moment(), "member.withheld", None, account.member_id, "command")
-    click.echo("不開示にしました。ログイン、メールアドレスを消しました。戻すには名簿の不開示を 0 にして取り込みます。")
+    click.echo(
+        "不開示にしました。ログイン、メールアドレスを消しました。戻すには名簿の不開示を 0 にして取り込みます。"
+    )
 
 
 @members.command()
-@click.option("--left-before", type=Day(), required=True, help="Those whose cover ended before this day.")
+@click.option(
+    "--left-before", type=Day(), required=True, help="Those whose cover ended before this day."
+)
 def purge(left_before: dt.date) -> None:
     """Delete the people who left before a day, with all that is stored of them."""
     now = moment()
     if left_before > dates.today(now):
         raise click.BadParameter("今日より後の日は指定できません。", param_hint="--left-before")
-    with store(), stores.alone(seconds=60), database.transaction():
+    with store(), exclusive_lock(seconds=60), transaction():
         gone = Member.delete().where(Member.lost_on < left_before).execute()
+        unknown = Member.allowed_by.is_null(False) & Member.allowed_by.not_in(
+            Member.select(Member.id)
+        )
+        Member.update(shows_children=False, allowed_by=None).where(unknown).execute()
         Audit.note(now, "members.purged", None, None, f"left_before={left_before} count={gone}")
     click.echo(f"{left_before} より前に資格を喪失した{gone}人を消しました。")
 
@@ -153,7 +189,11 @@ def export(since: dt.date | None) -> None:
     """Write the audit trail and the displays of certificates as CSV, oldest first."""
     start = int(dt.datetime.combine(since, dt.time(), dates.JST).timestamp()) if since else 0
     shown = Display.select(
-        Display.started_at, peewee.Value("certificate.shown"), Display.viewer, Display.member, peewee.Value("")
+        Display.started_at,
+        peewee.Value("certificate.shown"),
+        Display.viewer,
+        Display.member,
+        peewee.Value(""),
     )
     noted = Audit.select(Audit.at, Audit.action, Audit.actor, Audit.member, Audit.detail)
     rows = noted.where(Audit.at >= start).union_all(shown.where(Display.started_at >= start))
@@ -166,5 +206,7 @@ def export(since: dt.date | None) -> None:
 
 def _print_csv(rows: list[tuple[Any, ...]]) -> None:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([plain_cell(value) for value in row] for row in rows)
+    csv.writer(out, lineterminator="\n").writerows(
+        [plain_cell(value) for value in row] for row in rows
+    )
     click.echo(out.getvalue(), nl=False)

@@ -70,7 +70,9 @@ def demo() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     letters = DEMO / "letters.csv"
-    seen_as = host if host != "0.0.0.0" else next((a for a in sorted(own_addresses()) if _is_outside(a)), "127.0.0.1")  # noqa: S104
+    seen_as = host
+    if host == "0.0.0.0":  # noqa: S104 - asked for
+        seen_as = next((a for a in sorted(own_addresses()) if _is_outside(a)), "127.0.0.1")
     base = f"http://{seen_as}:{port}"
     for name in [name for name in os.environ if name.startswith("KAKUNIN_")]:
         del os.environ[name]
@@ -88,11 +90,19 @@ def demo() -> None:
     roster = DEMO / "roster.csv"
     write_roster(roster, dates.today(time.time()))
     flask = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
-    for arguments in (["db", "upgrade"], ["roster", "import", str(roster), "--credentials", str(letters)]):
-        done = subprocess.run([*flask, *arguments], cwd=settings.ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    for arguments in (
+        ["db", "upgrade"],
+        ["roster", "import", str(roster), "--credentials", str(letters)],
+    ):
+        command = [*flask, *arguments]
+        done = subprocess.run(  # noqa: S603 - our own commands
+            command, cwd=settings.ROOT, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise click.ClickException(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
-    click.echo(f"\n  Kakunin  {base}\n\n  First use asks the birth date. Mails appear below, and in instance/outbox.\n")
+    click.echo(
+        f"\n  Kakunin  {base}\n\n  First use asks the birth date. Mails appear below, and in instance/outbox.\n"
+    )
     born = {row["氏名"]: row["生年月日"] for row in _rows(roster)}
     for letter in _rows(letters):
         name = letter["氏名"]
@@ -106,7 +116,11 @@ def demo() -> None:
 
 
 def _is_outside(address: str) -> bool:
-    return address.count(".") == 3 and address.replace(".", "").isdigit() and not address.startswith("127.")
+    return (
+        address.count(".") == 3
+        and address.replace(".", "").isdigit()
+        and not address.startswith("127.")
+    )
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -115,9 +129,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def write_roster(path: Path, day: dt.date) -> None:
-    """Six households, with every state that a certificate can have on `day`."""
+    """Write a roster of six households, with every state that a certificate can have on `day`."""
     issued, expires = day - dt.timedelta(days=30), (day + dt.timedelta(days=700)).isoformat()
-    baby, child = day.replace(day=1).replace(year=day.year - 3), day.replace(day=1).replace(year=day.year - 9)
+    baby, child = (
+        day.replace(day=1).replace(year=day.year - 3),
+        day.replace(day=1).replace(year=day.year - 9),
+    )
     soon, gone = (day + dt.timedelta(days=8)).isoformat(), (day - dt.timedelta(days=60)).isoformat()
     header = "保険者番号,記号,番号,枝番,氏名,氏名カナ,生年月日,性別,本人家族区分,資格取得年月日,資格喪失年月日,交付事由,交付方法,交付年月日,有効期限,一部負担金の割合,発効期日,備考,不開示"
     web = f"2,WEB,{issued},{expires}"
@@ -132,4 +149,6 @@ def write_roster(path: Path, day: dt.date) -> None:
         f"256,4096,00,濵﨑 ●子,ハマサキ ●コ,1968-04-29,2,本人,2015-04-01,,4,WEB,{soon},{expires},,,,",
         f"630,5120,00,森田 剛,モリタ ツヨシ,1961-11-11,1,本人,2015-04-01,{gone},{web},,,,",
     ]
-    path.write_text("\n".join([header, *(f"06139463,{person}" for person in people)]) + "\n", "utf-8")
+    path.write_text(
+        "\n".join([header, *(f"06139463,{person}" for person in people)]) + "\n", "utf-8"
+    )

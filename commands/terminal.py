@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 import peewee
+import psycopg
 from flask import current_app
 
-import models
+import settings
 from accounts.keys import Keys
+from database import Busy, database
 from dates import BadDate, parse_date
-from imports import stores
 from imports.letters import CannotWrite
 from models import Member
 
@@ -28,7 +29,7 @@ class Failed(click.ClickException):
         click.echo(self.message, err=True)
 
 
-class Day(click.ParamType):
+class Day(click.ParamType[dt.date]):
     """A day in any form of the roster."""
 
     name = "date"
@@ -45,24 +46,29 @@ def moment() -> float:
 
 
 def keys() -> Keys:
+    """Return the keys that letters are hashed with. Raise Failed if there is none, and BadSetting
+    if it can be guessed."""
     if not current_app.config["SECRET_KEY"]:
         raise Failed(
             "KAKUNIN_SECRET_KEY がありません。仮パスワードはこの鍵で守られます。設定してからもう一度実行してください。"
         )
+    settings.check_keys(current_app.config)
     return Keys(current_app.config["SECRET_KEY"], current_app.config["SECRET_KEY_FALLBACKS"])
 
 
 @contextlib.contextmanager
 def store() -> Iterator[None]:
-    """The database, with its troubles told in a sentence."""
+    """Connect to the database, and tell in one sentence whatever goes wrong with it. Raise Failed."""
     try:
-        with models.database.connection_context():
-            if not Member.table_exists():
-                raise Failed("データベースがまだありません。先に flask db upgrade を実行してください。")
+        with database.connection_context():
+            if not database.table_exists(Member):
+                raise Failed(
+                    "データベースがまだありません。先に flask db upgrade を実行してください。"
+                )
             yield
-    except (stores.Busy, CannotWrite) as refused:
+    except (Busy, CannotWrite) as refused:
         raise Failed(str(refused)) from refused
-    except (sqlite3.Error, peewee.DatabaseError, OSError) as broken:
+    except (sqlite3.Error, psycopg.Error, peewee.DatabaseError, OSError) as broken:
         raise Failed(
             f"保存できませんでした。データベースは元のままです（{broken}）。空き容量などを確かめてください。"
         ) from broken

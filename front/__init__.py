@@ -1,0 +1,79 @@
+"""What stands before Flask, put together: from the outside in, the clock's tick, the log, headers,
+hosts, static files, places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+from whitenoise import WhiteNoise
+
+import models
+import settings
+from accounts.keys import Keys
+from front import assets
+from front.clock import Clock, cookie, session_reader
+from front.middleware import (
+    BodyBuffer,
+    ConcurrencyLimit,
+    HostCheck,
+    RequestLog,
+    SecurityHeaders,
+    Wsgi,
+)
+
+OPEN_TO_STRANGERS = ("/login", "/password/forgot")
+"""Forms that anybody may send as often as they like. Whoever sends them counts as a stranger."""
+
+
+def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
+    """Put everything in front of the program's own views, and return the outermost layer."""
+    config = app.config
+    secure, proxies = config["SESSION_COOKIE_SECURE"], config["PROXIES"]
+    threads = settings.server_options(1)["THREADS"]
+    read = session_reader(app.session_interface.get_signing_serializer(app), models.SESSION_LIFE)  # type: ignore[attr-defined]
+
+    def is_known(environ: dict[str, Any]) -> bool:
+        """Return whether the sender was once right about a password: the cookie's signature says
+        so, without a look-up."""
+        held = read(cookie(environ, config["SESSION_COOKIE_NAME"]))
+        return environ["PATH_INFO"] not in OPEN_TO_STRANGERS and bool(
+            held.keys() & {"_user_id", "proof"}
+        )
+
+    places = ConcurrencyLimit(app.wsgi_app, threads // 2, is_known)
+    inside: Wsgi = BodyBuffer(places, threads * 3 // 8, config["MAX_CONTENT_LENGTH"], is_known)
+    if proxies:
+        inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
+    types = {".webmanifest": "application/manifest+json"}
+    static = WhiteNoise(
+        inside,
+        immutable_file_test=lambda _path, _url: True,
+        allow_all_origins=False,
+        mimetypes=types,
+    )
+    static.FOREVER = 365 * 24 * 60 * 60
+    static.add_files(str(assets.BUILT), "static/")
+    headers = SecurityHeaders(HostCheck(static, _hosts(config)), secure=secure)
+    return Clock(
+        RequestLog(headers, log=bool(config["LOG_REQUESTS"]), proxied=bool(proxies), now=now),
+        keys,
+        config["SESSION_COOKIE_NAME"],
+        read,
+        secure=secure,
+        guardian_age=config["GUARDIAN_AGE"],
+        now=now,
+    )
+
+
+def _hosts(config: dict[str, Any]) -> set[str]:
+    """Return the hosts that requests may name; none if BASE_URL is not set, as in commands."""
+    host = urlsplit(config["BASE_URL"]).hostname
+    return (
+        ({host} | (settings.own_addresses() if config["INSECURE_COOKIES"] else set()))
+        if host
+        else set()
+    )

@@ -1,15 +1,20 @@
-"""The tick of the live certificate, answered in front of Flask, and the lease that lets it be cheap.
+"""The tick of the live certificate, answered in front of Flask, and the lease that lets it be
+cheap.
 
-A lease says "this session may show this certificate until T", ten seconds long. It is a cookie whose signature covers the
-raw session cookie, the certificate, the display and T, so it is worth nothing anywhere else. Under a lease a tick is one
-signature and two formatted strings. In its second half, at a random moment, or where there is none, one indexed query
-grants the next. What that query refuses, Flask answers. Nothing is kept in memory but the second's formatted time.
+A lease says "this session may show this certificate until T", ten seconds long. It is a cookie
+whose signature covers the raw session cookie, the certificate, the display and T, so it is worth
+nothing anywhere else. Under a lease a tick is one signature and two formatted strings. In its
+second half, at a random moment, or where there is none, one indexed query grants the next. What
+that query refuses, Flask answers. While the database does not answer, a tick goes on under its
+lease, and gets 503 without one. Nothing is kept in memory but the second's formatted time.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import random
+import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,22 +23,29 @@ from urllib.parse import quote
 
 from itsdangerous import BadData
 from peewee import PeeweeException
+from playhouse.pool import MaxConnectionsExceeded
 
 from accounts.keys import Keys
+from database import AWAY, TICKS, ticks
 from dates import JST, WEEKDAYS
-from models import database, live_display
+from front.live import live_display
 
 LEASE = 10_000  # milliseconds
 RENEW_FROM = 5_000  # milliseconds of a lease gone: from its sixth second on it may be renewed
+PATIENCE = 1
+"""Seconds that a tick without a lease waits for one of the clocks' connections; one that has a
+lease does not wait."""
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; manifest-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
 )
+# milliseconds of a second; a request that comes outside of them is told when to come again
+MIDDLE = 250, 750
 FRAGMENT = Path(__file__).parent.parent / "templates" / "certificate" / "_clock.html"
 
 
 def cookie(environ: dict[str, Any], name: str) -> str:
-    """The raw value of a cookie as the browser sent it, or an empty string."""
+    """Return the raw value of a cookie as the browser sent it, or an empty string."""
     for part in environ.get("HTTP_COOKIE", "").split(";"):
         key, found, value = part.strip().partition("=")
         if found and key == name:
@@ -42,14 +54,14 @@ def cookie(environ: dict[str, Any], name: str) -> str:
 
 
 class Clock:
-    """WSGI in front of `app`. `read_session` turns the raw session cookie into the session's id, or None."""
+    """WSGI in front of `app`. `read_session` turns the raw session cookie into what it holds."""
 
     def __init__(
         self,
         app: Callable[..., Iterable[bytes]],
         keys: Keys,
         session_cookie: str,
-        read_session: Callable[[str], str | None],
+        read_session: Callable[[str], dict[str, Any]],
         *,
         secure: bool,
         guardian_age: int,
@@ -59,13 +71,14 @@ class Clock:
         self.secure, self.guardian_age, self.now = secure, guardian_age, now
         self.lease_cookie = "__Secure-lease" if secure else "lease"
         self._signer = keys.signer("lease")
+        self._turns = threading.BoundedSemaphore(TICKS)
         self._second: tuple[int, bytes] = (-1, b"")
-        head, _, rest = FRAGMENT.read_text("utf-8").strip().partition("{{ url }}")
-        middle, _, rest = rest.partition("{{ date }}")
-        between, _, tail = rest.partition("{{ time }}")
-        self._head, self._parts = head.encode(), (middle, between, tail)
+        self._pieces = re.split(r"{{ \w+ }}", FRAGMENT.read_text("utf-8").strip())
+        self._head = self._pieces[0].encode()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if not path.startswith("/certificates/") or environ["REQUEST_METHOD"] != "GET":
             return self.app(environ, start_response)
@@ -78,13 +91,18 @@ class Clock:
         headers = []
         if left <= LEASE - RENEW_FROM and random.random() * left < 1000:  # noqa: S311 - spreads load, guards nothing
             try:
-                if not self.live(parts[2], parts[4], raw, now):
+                if not self.live(
+                    parts[2], parts[4], raw, now, patience=0 if left > 0 else PATIENCE
+                ):
                     return self.app(environ, start_response)
                 headers = [("Set-Cookie", self.grant(raw, path, now))]
-            except PeeweeException:
+            except AWAY:
                 if left <= 0:
                     return self._unavailable(start_response)
-        body = self.fragment(path, now)
+            # Flask asks again, and has a page and a line in the log for what is wrong
+            except PeeweeException:
+                return self.app(environ, start_response)
+        body = self.fragment(now)
         start_response(
             "200 OK",
             [
@@ -98,22 +116,39 @@ class Clock:
         )
         return [body]
 
-    def live(self, public_id: str, display_id: str, raw_session: str, now: float) -> bool:
-        """The full check, by one query: see models.live_display."""
-        session_id = self.read_session(raw_session)
-        if session_id is None:
+    def live(
+        self,
+        public_id: str,
+        display_id: str,
+        raw_session: str,
+        now: float,
+        patience: float = PATIENCE,
+    ) -> bool:
+        """Return whether this session may show this certificate now, by one query: see front.live.
+
+        At most TICKS threads ask at once, so that a database that hangs holds no more of them; the
+        others keep the clocks going. Raise one of AWAY if the database does not answer, or if it is
+        not one's turn within `patience` seconds.
+        """
+        session_id = self.read_session(raw_session).get("_user_id")
+        if not isinstance(session_id, str):
             return False
-        with database.connection_context():
-            return live_display(display_id, session_id, public_id, now, self.guardian_age)
+        if not self._turns.acquire(timeout=patience):
+            raise MaxConnectionsExceeded
+        try:
+            with ticks.connection_context():
+                return live_display(display_id, session_id, public_id, now, self.guardian_age)
+        finally:
+            self._turns.release()
 
     def grant(self, raw_session: str, path: str, now: float) -> str:
-        """The Set-Cookie that carries a lease from now on, for the clock at `path` alone."""
+        """Return the Set-Cookie that carries a lease from now on, for the clock at `path` alone."""
         until = str(int(now * 1000) + LEASE)
         signature = self._signer.get_signature(f"{raw_session}\n{path}\n{until}").decode()
         return self._set_cookie(f"{until}.{signature}", path, LEASE // 1000)
 
     def clear(self, path: str) -> str:
-        """The Set-Cookie that takes the lease away."""
+        """Return the Set-Cookie that takes the lease away."""
         return self._set_cookie("", path, 0)
 
     def _set_cookie(self, value: str, path: str, age: int) -> str:
@@ -121,9 +156,10 @@ class Clock:
         return f"{self.lease_cookie}={value}; Path={quote(path)}; Max-Age={age}; HttpOnly; SameSite=Strict{flags}"
 
     def _left(self, lease: str, raw_session: str, path: str, now: float) -> float:
-        """Milliseconds that this lease still runs; 0 where it does not count.
+        """Return the milliseconds that this lease still runs; 0 if it does not count.
 
-        It does not outlast midnight in Tokyo, when certificates end, nor a clock that was set back.
+        A lease outlasts neither midnight in Tokyo, when certificates end, nor a clock that was set
+        back.
         """
         until, _, signature = lease.partition(".")
         if not signature or not (until.isascii() and until.isdigit()) or len(until) > 15:
@@ -131,39 +167,62 @@ class Clock:
         left = int(until) - now * 1000
         if not 0 < left <= LEASE or _day(int(until) - LEASE) != _day(int(now * 1000)):
             return 0
-        good = self._signer.verify_signature(f"{raw_session}\n{path}\n{until}", signature.encode("latin-1", "replace"))
+        good = self._signer.verify_signature(
+            f"{raw_session}\n{path}\n{until}", signature.encode("latin-1", "replace")
+        )
         return left if good else 0
 
-    def fragment(self, path: str, now: float) -> bytes:
-        """The live fragment, the polled element itself. Its text ends in the time."""
+    def fragment(self, now: float) -> bytes:
+        """Return the live fragment. Its text ends in the time, and even and odd seconds differ by a
+        class.
+
+        It says in how many milliseconds, counted from this request, the next one would fall into
+        the middle of a second, unless this one did: otherwise jitter would let the clock skip a
+        second, or show one twice. See app.js.
+        """
         second = int(now)
         kept = self._second
         if kept[0] != second:
-            at = dt.datetime.fromtimestamp(second, JST)
-            middle, between, tail = self._parts
-            date = f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})"
-            kept = self._second = (second, f"{middle}{date}{between}{at:%H:%M:%S}{tail}".encode())
-        return self._head + path.encode() + kept[1]
+            _, before, between, last, tail = self._pieces
+            date, time_of_day = date_and_time(second)
+            text = f"{before}{' odd' if second % 2 else ''}{between}{date}{last}{time_of_day}{tail}"
+            kept = self._second = (second, text.encode())
+        late = int(now * 1000) % 1000
+        if MIDDLE[0] <= late < MIDDLE[1]:
+            return self._head + kept[1]
+        return self._head + b' data-next="%d"' % ((1500 - late) % 1000) + kept[1]
 
     def _unavailable(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response(
-            "503 Service Unavailable", [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")]
+            "503 Service Unavailable",
+            [("Content-Length", "0"), ("Cache-Control", "no-store"), ("Retry-After", "2")],
         )
         return [b""]
+
+
+def date_and_time(second: int) -> tuple[str, str]:
+    """Return a moment, in seconds since 1970, as the clock shows it in Tokyo: 2026年11月23日(月) and
+    14:05:33."""
+    at = dt.datetime.fromtimestamp(second, JST)
+    return f"{at.year}年{at.month}月{at.day}日({WEEKDAYS[at.weekday()]})", f"{at:%H:%M:%S}"
 
 
 def _day(milliseconds: int) -> int:
     return (milliseconds // 1000 + 9 * 3600) // 86400
 
 
-def session_reader(serializer: Any, max_age: int) -> Callable[[str], str | None]:
-    """How the clock reads Flask's session cookie: its signature and age checked, then flask-login's id."""
+def session_reader(serializer: Any, max_age: int) -> Callable[[str], dict[str, Any]]:
+    """Return a reader of Flask's session cookie, which gives what a good cookie holds, and nothing
+    of another.
 
-    def read(raw: str) -> str | None:
+    `max_age` is in seconds.
+    """
+
+    def read(raw: str) -> dict[str, Any]:
         try:
-            found = serializer.loads(raw, max_age=max_age).get("_user_id")
-        except (BadData, AttributeError):
-            return None
-        return found if isinstance(found, str) else None
+            found = serializer.loads(raw, max_age=max_age) if raw else {}
+        except BadData:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     return read

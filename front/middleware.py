@@ -1,5 +1,6 @@
-"""What stands before Flask for every request but the tick: a number and a line in the log, the Host check, the security
-headers, and how many are admitted at once."""
+"""What stands before Flask for every request but the tick: a number and a line in the log, the Host
+check, the security headers, and how many are admitted at once.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import has_request_context, request
 
@@ -28,11 +28,15 @@ HEADERS = [
     ("Content-Security-Policy", CSP),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
-    # Not no-referrer: under it browsers send the forms' own POSTs with `Origin: null`, and old ones send no Sec-Fetch-Site.
+    # Not no-referrer: under it browsers send the forms' own POSTs with `Origin: null`, and old ones
+    # send no Sec-Fetch-Site.
     ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=(), screen-wake-lock=(self)"),
+    (
+        "Permissions-Policy",
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=(), screen-wake-lock=(self)",
+    ),
 ]
 BUSY = "ただいま混み合っています。数秒待って、もう一度お試しください。"
 HEAD_MOST = 16 * 1024
@@ -42,17 +46,23 @@ REQUEST_ID = "kakunin.request_id"
 """Where the environ holds the request's id."""
 
 
-class Requests:
-    """Gives each request an id, returned as X-Request-ID, and where `log` is set writes one JSON line about it on stderr.
+class RequestLog:
+    """Give each request an id, returned as X-Request-ID, and if `log` is set write one JSON line
+    about it on stderr.
 
-    The id is the reverse proxy's own where `proxied` says that there is one, else made here. A line names the endpoint, never
-    the path, and nothing of what a client sent: paths hold certificates' ids and reset links. Ticks do not come this way.
+    The id is the reverse proxy's own if `proxied` says that there is one, else made here. A line
+    names the endpoint, never the path, and nothing of what a client sent: paths hold certificates'
+    ids and reset links. Ticks do not come this way.
     """
 
-    def __init__(self, app: Wsgi, *, log: bool, proxied: bool, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, app: Wsgi, *, log: bool, proxied: bool, now: Callable[[], float] = time.time
+    ) -> None:
         self.app, self.log, self.proxied, self.now = app, log, proxied, now
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         given = environ.get("HTTP_X_REQUEST_ID", "") if self.proxied else ""
         own = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else secrets.token_hex(8)
         environ[REQUEST_ID] = own
@@ -62,7 +72,9 @@ class Requests:
         def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             nonlocal status, size, endpoint
             status, endpoint = int(line[:3]), _endpoint(environ)
-            size = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+            size = next(
+                (int(value) for name, value in headers if name.lower() == "content-length"), 0
+            )
             return start_response(line, [*headers, ("X-Request-ID", own)], exc_info)
 
         try:
@@ -79,25 +91,28 @@ class Requests:
                     "bytes": 0 if method == "HEAD" else size,
                     "request_id": own,
                 }
-                with contextlib.suppress(OSError):  # a log that cannot be written stops no certificate
+                # a log that cannot be written stops no certificate
+                with contextlib.suppress(OSError):
                     sys.stderr.write(json.dumps(line) + "\n")
 
 
 def _endpoint(environ: dict[str, Any]) -> str:
-    """Flask's name of the view, or who answered in front of it."""
+    """Return Flask's name of the view, or the name of the layer that answered in front of it."""
     if "kakunin.front" in environ:
         return environ["kakunin.front"]
     return (request.endpoint or "none") if has_request_context() else "static"
 
 
-class Headers:
+class SecurityHeaders:
     """Security headers on every answer, errors and static files too."""
 
     def __init__(self, app: Wsgi, *, secure: bool) -> None:
         self.app = app
         self.headers = [*HEADERS, HSTS] if secure else HEADERS
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             present = {name.lower() for name, _ in headers}
             ours = [header for header in self.headers if header[0].lower() not in present]
@@ -106,96 +121,167 @@ class Headers:
         return self.app(environ, start)
 
 
-class Hosts:
-    """Refuses requests under a Host that is not ours, but for the health check of a load balancer; and heads too long."""
+class HostCheck:
+    """Refuse requests under a Host that is not ours, and heads that are too long. A load balancer's
+    health check may name any.
+
+    The whole header counts: a host, or a host and a port.
+    """
 
     def __init__(self, app: Wsgi, hosts: set[str]) -> None:
         self.app, self.hosts = app, hosts
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         if self.hosts and environ.get("PATH_INFO") != "/healthz":
-            try:
-                host = urlsplit("//" + environ.get("HTTP_HOST", "")).hostname
-            except ValueError:
-                host = None
-            if host not in self.hosts:
-                return refuse(environ, "front.hosts", start_response, "400 Bad Request", "このアドレスでは表示できません。")
+            named = re.fullmatch(
+                r"\[?([^\[\]@/?#\s]+?)\]?(:\d{1,5})?", environ.get("HTTP_HOST", "")
+            )
+            if not named or named[1].lower() not in self.hosts:
+                return refuse(
+                    environ,
+                    "front.hosts",
+                    start_response,
+                    "400 Bad Request",
+                    "このアドレスでは表示できません。",
+                )
         if len(environ.get("HTTP_COOKIE", "")) + len(environ.get("QUERY_STRING", "")) > HEAD_MOST:
             sentence = "ブラウザから送られた情報が長すぎます。ブラウザのCookieを消してから、もう一度お試しください。"
-            return refuse(environ, "front.hosts", start_response, "431 Request Header Fields Too Large", sentence)
+            return refuse(
+                environ,
+                "front.hosts",
+                start_response,
+                "431 Request Header Fields Too Large",
+                sentence,
+            )
         return self.app(environ, start_response)
 
 
-class Admission:
-    """Lets at most `most` requests into Flask at once, so that slow ones never take the threads that ticks need."""
-
-    def __init__(self, app: Wsgi, most: int) -> None:
-        self.app = app
-        self.free = threading.BoundedSemaphore(most)
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not self.free.acquire(blocking=False):
-            return refuse(environ, "front.admission", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
-        try:
-            return self.app(environ, start_response)
-        finally:
-            self.free.release()
+Known = Callable[[dict[str, Any]], bool]
+"""Whether the sender of a form was once right about a password; see front.wrap."""
 
 
-class Bodies:
-    """Reads a form before it is admitted into Flask, so that clients who send slowly, or never end, hold none of its places.
+class ConcurrencyLimit:
+    """Admit at most `most` requests into Flask at once, so that slow ones never take the threads
+    that ticks need.
 
-    At most `most` threads read at once, and half as many for one address; a form of ours comes in one packet. The rest get
-    503 at once. What is longer than `longest` bytes gets 413 unread.
+    Of these places strangers' forms, each of which may cost an argon2 verification, take a quarter
+    at most, and the forms of those who are known three eighths: whatever is sent, pages have the
+    rest.
     """
 
-    def __init__(self, app: Wsgi, most: int, longest: int) -> None:
-        self.app, self.most, self.longest = app, most, longest
-        self.reading: Counter[str] = Counter()
+    def __init__(self, app: Wsgi, most: int, is_known: Known = lambda _environ: False) -> None:
+        self.app, self.is_known = app, is_known
+        self.all, self.strangers, self.known = map(
+            threading.BoundedSemaphore, (most, max(2, most // 4), max(2, most * 3 // 8))
+        )
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        shares = [self.all]
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            shares.insert(0, self.known if self.is_known(environ) else self.strangers)
+        with contextlib.ExitStack() as places:
+            for share in shares:
+                if not share.acquire(blocking=False):
+                    return refuse(
+                        environ,
+                        "front.admission",
+                        start_response,
+                        "503 Service Unavailable",
+                        BUSY,
+                        ("Retry-After", "3"),
+                    )
+                places.callback(share.release)
+            return self.app(environ, start_response)
+
+
+class BodyBuffer:
+    """Read a form before it is admitted into Flask, so that clients who send slowly, or never end,
+    hold none of its places.
+
+    At most `most` threads read at once, a third of them for those who are known, and half of each
+    share for one address: a form of ours comes in one packet. The rest get 503 at once. What is
+    longer than `longest` bytes gets 413 unread.
+    """
+
+    def __init__(
+        self, app: Wsgi, most: int, longest: int, is_known: Known = lambda _environ: False
+    ) -> None:
+        self.app, self.longest, self.is_known = app, longest, is_known
+        self.shares = {True: max(1, most // 3), False: max(1, most * 2 // 3)}
+        self.reading: Counter[tuple[bool, str]] = Counter()
         self.lock = threading.Lock()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             environ["wsgi.input"] = io.BytesIO()
             return self.app(environ, start_response)
         length = environ.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()) or int(length) > self.longest:
+            sentence = "送られた内容が長すぎます。短くして、もう一度お試しください。"
+            return refuse(
+                environ, "front.bodies", start_response, "413 Content Too Large", sentence
+            )
+        reader = self.is_known(environ), environ.get("REMOTE_ADDR", "")
+        if not self._begin(reader):
             return refuse(
                 environ,
                 "front.bodies",
                 start_response,
-                "413 Content Too Large",
-                "送られた内容が長すぎます。短くして、もう一度お試しください。",
+                "503 Service Unavailable",
+                BUSY,
+                ("Retry-After", "3"),
             )
-        address = environ.get("REMOTE_ADDR", "")
-        with self.lock:
-            full = self.reading.total() >= self.most or self.reading[address] >= self.most // 2
-            self.reading[address] += not full
-        if full:
-            return refuse(environ, "front.bodies", start_response, "503 Service Unavailable", BUSY, ("Retry-After", "3"))
         try:
             body = environ["wsgi.input"].read(int(length)) if int(length) else b""
         finally:
-            with self.lock:
-                self.reading[address] -= 1
-                self.reading += Counter()  # forgets who reads nothing
+            self._end(reader)
         environ["wsgi.input"] = io.BytesIO(body)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return self.app(environ, start_response)
 
+    def _begin(self, reader: tuple[bool, str]) -> bool:
+        """Take a place to read, and return whether there was one."""
+        with self.lock:
+            share = self.shares[reader[0]]
+            taken = sum(count for (known, _), count in self.reading.items() if known == reader[0])
+            if taken >= share or self.reading[reader] >= max(1, share // 2):
+                return False
+            self.reading[reader] += 1
+            return True
+
+    def _end(self, reader: tuple[bool, str]) -> None:
+        with self.lock:
+            self.reading[reader] -= 1
+            if not self.reading[reader]:
+                del self.reading[reader]
+
 
 def refuse(environ: dict[str, Any], name: str, *answer: Any) -> Iterable[bytes]:
-    """plain(), under the name that the log gives to who refused."""
+    """Answer as plain() does, and note for the log which layer refused."""
     environ["kakunin.front"] = name
     return plain(*answer)
 
 
 def plain(
-    start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str], language: str = "ja"
+    start_response: Callable[..., Any],
+    status: str,
+    sentence: str,
+    *headers: tuple[str, str],
+    language: str = "ja",
 ) -> Iterable[bytes]:
-    """A page of one sentence, made without Flask."""
+    """Answer with a page of one sentence, made without Flask."""
     head = f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{sentence}</title>'
     body = f'{head}<meta name="viewport" content="width=device-width"><h1>{sentence}</h1></html>'.encode()
-    sizes = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+    sizes = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
     start_response(status, [*sizes, *headers])
     return [body]

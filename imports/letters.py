@@ -1,31 +1,58 @@
-"""The credentials file: what the clerk prints the letters from. Written whole or not at all, once, readable by its owner alone."""
+"""The credentials file: what the clerk prints the letters from. Written whole or not at all, once,
+readable by its owner alone."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
 import csv
+import datetime as dt
 import io
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from accounts.keys import Keys, fold, grouped
+from imports.checks import LEFT
 from models import Account
 from roster.findings import plain_cell
 
-LETTER = ("insurer_number", "symbol", "number", "branch", "person_id", "name", "addressee", "workplace")
+LETTER = (
+    "insurer_number",
+    "symbol",
+    "number",
+    "branch",
+    "person_id",
+    "name",
+    "addressee",
+    "workplace",
+)
 """What of a person stands in their letter, after the login."""
-COLUMNS = ("ログインID", "仮パスワード", "保険者番号", "記号", "番号", "枝番", "加入者ID", "氏名", "宛名", "事業所名称")
+COLUMNS = (
+    "ログインID",
+    "仮パスワード",
+    "保険者番号",
+    "記号",
+    "番号",
+    "枝番",
+    "加入者ID",
+    "氏名",
+    "宛名",
+    "事業所名称",
+)
 
 PART = 1000  # letters that SQLite puts together into one text
 CELL_END, ROW_END = "\x1f", "\x1e"
 """What parts cells and rows on their way here: no cell of a roster can hold a control character."""
 _MARKS = (
-    tuple(b'",\r\n=+@') + tuple(text.encode() for text in "＝＋－＠") + (f"{CELL_END}-".encode(), f"{ROW_END}-".encode())
+    tuple(b'",\r\n=+@')
+    + tuple(text.encode() for text in "＝＋－＠")
+    + (f"{CELL_END}-".encode(), f"{ROW_END}-".encode())
 )
-"""Without any of these, rows are CSV, and no cell a formula, as they stand: searched for one by one, which costs a thirtieth of a regex."""
+"""A row with none of these bytes needs no quoting and is no formula. They are searched for one by
+one, a thirtieth of a regex's cost."""
 
 
 class CannotWrite(Exception):
@@ -33,7 +60,7 @@ class CannotWrite(Exception):
 
 
 def grouped_sql(column: str, length: int) -> str:
-    """SQL for codes.grouped of a column whose texts all have that length."""
+    """Return SQL for accounts.keys.grouped of a column whose texts all have that length."""
     parts, start = [], 1
     for part in grouped("A" * length).split("-"):
         parts.append(f"substr({column}, {start}, {len(part)})")
@@ -54,16 +81,20 @@ class Letters:
     def leftover(self, keys: Keys) -> str | None:
         """Deal with the FILE.part of a run that was cut short, and say what it was.
 
-        Its passwords fit the accounts where that run was applied: then it is the credentials file, and gets its name.
+        Its passwords fit the accounts where that run was applied: then it is the credentials file,
+        and gets its name. Raise CannotWrite if it is no file of a run at all: a pipe for instance
+        would be waited for.
         """
-        if not self.part.exists():
+        if not os.path.lexists(self.part):
             return None
+        if not stat.S_ISREG(self.part.lstat().st_mode):
+            raise CannotWrite(
+                f"{self.part.name} はふつうのファイルではありません。消すか、別の名前を指定してください。"
+            )
         if not self._applied(keys):
             self.part.unlink()
-            return (
-                f"前回の取り込みは途中で止まり、取り込まれていません。残っていた {self.part.name} は無効なので消しました。"
-            )
-        if self.path.exists():
+            return f"前回の取り込みは途中で止まり、取り込まれていません。残っていた {self.part.name} は無効なので消しました。"
+        if os.path.lexists(self.path):
             raise CannotWrite(
                 f"{self.part.name} は取り込み済みの仮パスワードです。{self.path.name} を別の場所に移してください。"
             )
@@ -80,7 +111,9 @@ class Letters:
         return False
 
     def refuse_existing(self) -> None:
-        if self.path.exists():
+        """Raise CannotWrite if the file is there, be it as a symbolic link to nothing, or if its
+        folder is not."""
+        if os.path.lexists(self.path):
             raise CannotWrite(
                 f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。"
             )
@@ -88,7 +121,8 @@ class Letters:
             raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
 
     def write(self, parts: Iterable[bytes]) -> None:
-        """Add the rows of each part, in the order of COLUMNS, and see to it that everything is on the disk."""
+        """Add the rows of each part, in the order of COLUMNS, and see to it that everything is on
+        the disk."""
         handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         self._file = os.fdopen(handle, "wb")
         self._file.write(codecs.BOM_UTF8 + ",".join(COLUMNS).encode() + b"\r\n")
@@ -99,7 +133,10 @@ class Letters:
                 csv.writer(text).writerows(map(plain_cell, row) for row in cells)
                 self._file.write(text.getvalue().encode())
             elif part:  # as csv would write it, in a tenth of the time
-                self._file.write(part.replace(CELL_END.encode(), b",").replace(ROW_END.encode(), b"\r\n") + b"\r\n")
+                self._file.write(
+                    part.replace(CELL_END.encode(), b",").replace(ROW_END.encode(), b"\r\n")
+                    + b"\r\n"
+                )
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -125,28 +162,53 @@ class Letters:
             os.close(folder)
 
 
-def write_letters(made: Any, letters: Letters) -> None:
-    """The letters in the roster's order. Those that would go to a withheld subscriber are left out and counted.
+def write_letters(plan: Any, letters: Letters) -> None:
+    """Write the letters in the roster's order. Those that would go to a withheld subscriber are
+    left out and counted.
 
-    `made` is the imports.Plan that is being applied.
+    `plan` is the imports.plan.Plan that is being applied.
     """
-    if made.first:
-        made.left_out, parts = made.first.letters()
-        return letters.write(parts)
-    staged = "FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id"
-    staged += " WHERE h.household = s.household AND h.relation = 1"
-    stored = "FROM member m WHERE m.household = s.household AND m.relation = 1 ORDER BY m.id DESC LIMIT 1"
-    hidden = f"coalesce((SELECT coalesce(h.withheld, m.withheld, 0) {staged}), (SELECT m.withheld {stored}))"
-    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE coalesce((SELECT h.name {staged}), (SELECT m.name {stored})) END"
-    people = "FROM fresh f JOIN keyed k ON k.n = f.n JOIN staged s ON s.line = f.line WHERE f.letter"
+    hidden, name = (
+        _subscribers("coalesce(h.withheld, m.withheld, 0)", plan.today),
+        _subscribers("h.name", plan.today),
+    )
+    addressee = f"CASE s.relation WHEN 1 THEN s.name ELSE {name} END"
+    people = "FROM keyed k JOIN staged s ON s.line = k.line WHERE k.login_id IS NOT NULL"
     anybody = "SELECT EXISTS (SELECT 1 FROM staged WHERE withheld) OR EXISTS (SELECT 1 FROM member WHERE withheld)"
-    aside = made.work.aside
+    aside = plan.work.aside
     if aside.execute(anybody).fetchone()[0]:
-        (made.left_out,) = aside.execute(f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}").fetchone()
+        (plan.left_out,) = aside.execute(
+            f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}"
+        ).fetchone()
         people += f" AND (s.relation = 1 OR NOT {hidden})"
     texts = [addressee if name == "addressee" else f"s.{name}" for name in LETTER]
     cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts]
     row = f"printf('{CELL_END.join(['%s'] * len(cells))}', {', '.join(cells)})"
-    part = f"SELECT CAST(group_concat(row, '{ROW_END}') AS BLOB) FROM (SELECT {row} AS row {people} AND f.n BETWEEN ? AND ? ORDER BY f.n)"
-    starts = range(1, made.added + len(made.lifted) + 1, PART)
-    letters.write(filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)))
+    part = f"SELECT CAST(group_concat(row, '{ROW_END}') AS BLOB) FROM (SELECT {row} AS row {people} AND k.line BETWEEN ? AND ? ORDER BY k.line)"
+    starts = range(1, aside.execute("SELECT max(line) FROM staged").fetchone()[0] + 1, PART)
+    letters.write(
+        filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts))
+    )
+
+
+def _subscribers(value: str, today: dt.date) -> str:
+    """Return SQL for a value of the subscriber to whom the letter of a dependent `s` goes, as
+    Member.subscriber_on says.
+
+    The day is today, or the first day of the dependent's cover if that is later. If nobody is
+    covered then, the letter goes to the newest. Whoever is in the file goes before whoever is
+    stored alone; there, the value is that of `m`.
+    """
+    file = f"SELECT {value} FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id WHERE "
+    alone = f"SELECT {value.replace('h.', 'm.')} FROM member m WHERE {LEFT} AND "
+    found = []
+    for day in (f"max(s.qualified_on, '{today}')", None):
+        for query, who, last in ((file, "h", "line"), (alone, "m", "id")):
+            covered = (
+                f" AND {who}.qualified_on <= {day} AND coalesce({who}.lost_on, '9999') > {day}"
+                if day
+                else ""
+            )
+            theirs = f"{query} {who}.household = s.household AND {who}.relation = 1{covered}"
+            found.append(f"({theirs} ORDER BY {who}.qualified_on DESC, {who}.{last} DESC LIMIT 1)")
+    return f"coalesce({', '.join(found)})"

@@ -1,6 +1,7 @@
 """A CSV file in, checked rows out. Knows no Flask and no database.
 
-The file is read in batches, a column of a batch at a time, so that a million rows take seconds and little memory.
+The file is read in batches, a column of a batch at a time, so that a million rows take seconds and
+little memory.
 """
 
 from __future__ import annotations
@@ -13,55 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from dates import birthday, describe_codes, in_words, parse_date
-from roster.certificates import Certificates, copay_from
-from roster.columns import DATES, TITLES, Column, Wrong, fold, rules
+from roster.certificates import Certificates, birthday_before, copay_from
+from roster.columns import DATES, FIELDS, TITLES, Column, Wrong, fold, rules
 from roster.findings import Findings, shown
-from roster.parallel import Send, spawned
+from roster.header import NAMES, folded_title, places
 from roster.reading import Unreadable, look_at
 
 BATCH = 400
 """Rows taken together: few enough to stay in a core's own cache, a sixth faster than 1,000."""
 BATCH_CHARACTERS = 1 << 25
-APART_FROM = 1 << 24
-"""Bytes from which on a file is read by a process of its own, 16 MiB: some hundred thousand people."""
 MOST_COLUMNS = 500
 HEADER_LINES = 100
-
-FIELDS = (
-    "person_id",
-    "household",
-    "insurer_number",
-    "symbol",
-    "number",
-    "branch",
-    "name",
-    "kana",
-    "birth_date",
-    "sex",
-    "relation",
-    "qualified_on",
-    "lost_on",
-    "workplace",
-    "delivery",
-    "issued_on",
-    "expires_on",
-    "copay",
-    "effective_on",
-    "remarks",
-    "withheld",
-)
-"""What a checked row holds after its line number, by the names of the table. withheld is 1, 0 or None: leave what is stored."""
 
 
 class Roster:
     """A roster file, opened and its header understood. Raises Unreadable."""
 
-    def __init__(self, path: Path, insurers: Collection[str], today: dt.date, era_codes: str = "pension") -> None:
+    def __init__(
+        self, path: Path, insurers: Collection[str], today: dt.date, era_codes: str = "pension"
+    ) -> None:
         self.path, self._today, self._era_codes = path, today, era_codes
         self.encoding, self.lines = look_at(path)
         self.delimiter, self.header = self._header()
         self._rules: dict[str, Column] = rules(insurers, era_codes)
-        self.places = _places(self.header)
+        self.places = places(self.header)
         self._certificates = Certificates("issue_reason" in self.places)
         self.rows = 0
         self.example: str | None = None
@@ -70,17 +46,22 @@ class Roster:
         return name in self.places
 
     def title(self, name: str) -> str:
-        """The column as the file's header has it."""
-        return self.header[self.places[name]].strip() if name in self.places else TITLES[name].japanese
+        """Return the column's title as the file's header has it."""
+        return (
+            self.header[self.places[name]].strip() if name in self.places else TITLES[name].japanese
+        )
 
     @property
     def kept(self) -> set[str]:
-        """The fields that the file says nothing about: what is stored stays."""
-        said = set(self.places) | ({"delivery", "withheld"} if "issue_reason" in self.places else set())
+        """The fields that the file says nothing about. What is stored of them stays."""
+        said = set(self.places) | (
+            {"delivery", "withheld"} if "issue_reason" in self.places else set()
+        )
         return set(FIELDS) - said - {"household"}
 
     def _era_example(self) -> str | None:
-        """How dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日."""
+        """Say how dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日.
+        None if there is none."""
         texts = (text for name in DATES for text in self._rules[name].known)
         found = next((t for t in texts if len(fold(t)) == 7 and fold(t).isdigit()), None)
         if found is None:
@@ -93,55 +74,44 @@ class Roster:
         for name, title in TITLES.items():
             if title.required and name not in self.places:
                 findings.error(
-                    1, title.japanese, "", f"この列がありません。見出しに「{title.japanese}」の列を加えてください"
+                    1,
+                    title.japanese,
+                    "",
+                    f"この列がありません。見出しに「{title.japanese}」の列を加えてください",
                 )
         seen: set[str] = set()
         for text in self.header:
-            known = _NAMES.get(_folded_title(text), "")
+            known = NAMES.get(folded_title(text), "")
             if not known and text.strip():
-                findings.warning(1, text.strip(), text, "知らない列なので読みません。必要な列であれば見出しを直してください")
+                findings.warning(
+                    1,
+                    text.strip(),
+                    text,
+                    "知らない列なので読みません。必要な列であれば見出しを直してください",
+                )
             elif known and known in seen:
                 findings.error(1, text.strip(), text, "同じ列が2つあります。1つにしてください")
             seen.add(known)
 
     def checked(
-        self, findings: Findings, progress: Callable[[int], None] = lambda done: None, apart_from: int = APART_FROM
+        self, findings: Findings, progress: Callable[[int], None] = lambda done: None
     ) -> Iterator[list[list[Any]]]:
-        """The rows, a batch at a time, as columns: lines as Excel counts them, and FIELDS. Cells that are wrong are None and in `findings`.
+        """Yield the rows, a batch at a time, as columns: lines as Excel counts them, then FIELDS. A
+        wrong cell is None, and in `findings`.
 
-        `progress` is told how many bytes have been read. A file of `apart_from` bytes or more is read by a process of its
-        own. Raises Unreadable where the file cannot be read on.
+        `progress` is told how many bytes have been read. Raises Unreadable where the file cannot be
+        read on.
         """
-        apart = self.path.stat().st_size >= apart_from
-        for done, batch in self._apart(findings) if apart else self._batches(findings):
+        for done, batch in self._batches(findings):
             progress(done)
             yield batch
         if not self.rows:
-            raise Unreadable("見出しだけで、データの行がありません。加入者の行を入れて、もう一度保存してください。")
-
-    def _apart(self, findings: Findings) -> Iterator[tuple[int, list[list[Any]]]]:
-        findings.flush()
-
-        def work(send: Send) -> None:
-            sentence = ""
-            try:
-                for batch in self._batches(findings):
-                    send(batch)
-            except Unreadable as unreadable:
-                sentence = str(unreadable)
-            findings.flush()
-            send((-1, (sentence, self.rows, self.example, findings.state)))
-
-        for done, content in spawned(work):
-            if done >= 0:
-                yield done, content
-            else:
-                sentence, self.rows, self.example, findings.state = content
-                if sentence:
-                    raise Unreadable(sentence)
+            raise Unreadable(
+                "見出しだけで、データの行がありません。加入者の行を入れて、もう一度保存してください。"
+            )
 
     def _batches(self, findings: Findings) -> Iterator[tuple[int, list[list[Any]]]]:
-        """Bytes read so far, and the batch's columns."""
+        """Yield the bytes read so far, and a batch's columns."""
         line = 1
         with self._open() as file:
             reader = csv.reader(self._bounded(file), delimiter=self.delimiter)
@@ -177,7 +147,9 @@ class Roster:
 
     def _header(self) -> tuple[str, list[str]]:
         found = {mark: self._first_row(mark) for mark in ",\t;"}
-        known = {mark: sum(_folded_title(t) in _NAMES for t in cells) for mark, cells in found.items()}
+        known = {
+            mark: sum(folded_title(t) in NAMES for t in cells) for mark, cells in found.items()
+        }
         mark = max(known, key=lambda m: known[m])
         if not known[mark]:
             raise Unreadable(
@@ -185,19 +157,26 @@ class Roster:
                 "ひな形は flask roster template で作れます。"
             )
         if len(found[mark]) > MOST_COLUMNS:
-            raise Unreadable(f"列が{len(found[mark])}あります。{MOST_COLUMNS}列以内にしてください。")
+            raise Unreadable(
+                f"列が{len(found[mark])}あります。{MOST_COLUMNS}列以内にしてください。"
+            )
         return mark, found[mark]
 
     def _first_row(self, mark: str) -> list[str]:
         self._pending = 0
         with self._open() as file:
             try:
-                return next(csv.reader(islice(self._bounded(file), HEADER_LINES), delimiter=mark), [])
+                return next(
+                    csv.reader(islice(self._bounded(file), HEADER_LINES), delimiter=mark), []
+                )
             except csv.Error:
                 return []
 
-    def _even(self, lines: list[int], rows: list[list[str]], findings: Findings) -> tuple[list[int], list[list[str]]]:
-        """Only rows with as many cells as the header; empty ones are passed over, others reported."""
+    def _even(
+        self, lines: list[int], rows: list[list[str]], findings: Findings
+    ) -> tuple[list[int], list[list[str]]]:
+        """Return the rows that have as many cells as the header. Pass over empty rows, and report
+        the others."""
         width = len(self.header)
         if set(map(len, rows)) == {width}:
             return lines, rows
@@ -211,17 +190,24 @@ class Roster:
                 self.rows += 1
                 first = next(c for c in row if c.strip())
                 findings.error(
-                    line, self.header[0].strip(), first, f"セルが{len(row)}個あります。見出しと同じ{width}個にしてください"
+                    line,
+                    self.header[0].strip(),
+                    first,
+                    f"セルが{len(row)}個あります。見出しと同じ{width}個にしてください",
                 )
         return [line for line, _ in good], [row for _, row in good]
 
-    def _batch(self, lines: list[int], rows: list[list[str]], findings: Findings) -> list[list[Any]]:
+    def _batch(
+        self, lines: list[int], rows: list[list[str]], findings: Findings
+    ) -> list[list[Any]]:
         turned = list(zip(*rows, strict=True))
         cells = {name: turned[i] for name, i in self.places.items()}
         values = {name: self._rules[name].values(texts) for name, texts in cells.items()}
         faulty: dict[int, set[str]] = {}
         if any(found is None for found in values.values()):
-            kept = [i for i, row in enumerate(rows) if self._says_something(lines[i], row, findings)]
+            kept = [
+                i for i, row in enumerate(rows) if self._says_something(lines[i], row, findings)
+            ]
             if len(kept) < len(rows):
                 if not kept:
                     return []
@@ -232,18 +218,30 @@ class Roster:
         self.rows += len(rows)
         for name, texts in cells.items():
             self._tell(name, lines, texts, values[name] or [], findings)
-        return self._rows(lines, cells, {name: found or [] for name, found in values.items()}, faulty, findings)
+        return self._rows(
+            lines, cells, {name: found or [] for name, found in values.items()}, faulty, findings
+        )
 
     def _says_something(self, line: int, row: list[str], findings: Findings) -> bool:
-        """Whether the row is more than empty cells, and not the header once more."""
+        """Return whether the row holds something, and is not the header once more."""
         if row == self.header:
             self.rows += 1
-            findings.error(line, self.header[0].strip(), row[0], "見出しの行がもう一度あります。この行を取り除いてください")
+            findings.error(
+                line,
+                self.header[0].strip(),
+                row[0],
+                "見出しの行がもう一度あります。この行を取り除いてください",
+            )
             return False
         return any(map(str.strip, row))
 
     def _cell_by_cell(
-        self, name: str, lines: list[int], texts: Collection[str], faulty: dict[int, set[str]], findings: Findings
+        self,
+        name: str,
+        lines: list[int],
+        texts: Collection[str],
+        faulty: dict[int, set[str]],
+        findings: Findings,
     ) -> list[Any]:
         found: list[Any] = []
         for i, text in enumerate(texts):
@@ -255,7 +253,14 @@ class Roster:
                 findings.error(lines[i], self.title(name), text, str(wrong))
         return found
 
-    def _tell(self, name: str, lines: list[int], texts: Collection[str], values: list[Any], findings: Findings) -> None:
+    def _tell(
+        self,
+        name: str,
+        lines: list[int],
+        texts: Collection[str],
+        values: list[Any],
+        findings: Findings,
+    ) -> None:
         """Warn of odd values and count the repaired ones."""
         for i, text in self._rules[name].warnings(values):
             findings.warning(lines[i], self.title(name), values[i], text)
@@ -279,7 +284,9 @@ class Roster:
                 return values[name]
             return [None if TITLES[name].required else _BLANK.get(name, "")] * count
 
-        born, qualified, lost, expires, copay = map(column, ("birth_date", "qualified_on", "lost_on", "expires_on", "copay"))
+        born, qualified, lost, expires, copay = map(
+            column, ("birth_date", "qualified_on", "lost_on", "expires_on", "copay")
+        )
         about = zip(*map(column, Certificates.columns), strict=True)
         certificates = list(map(self._certificates.__getitem__, about))
         today = self._today.isoformat()
@@ -292,9 +299,19 @@ class Roster:
         ]  # fmt: skip
         for i in suspects:
             row = {name: found[i] for name, found in values.items()}
-            self._judge(lines[i], {name: texts[i] for name, texts in cells.items()}, row, faulty.get(i, set()), findings)
+            self._judge(
+                lines[i],
+                {name: texts[i] for name, texts in cells.items()},
+                row,
+                faulty.get(i, set()),
+                findings,
+            )
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
-        stored = {name: column(name) for name in FIELDS if name not in ("household", "delivery", "withheld")}
+        stored = {
+            name: column(name)
+            for name in FIELDS
+            if name not in ("household", "delivery", "withheld")
+        }
         stored["household"] = _households(*keys)
         stored["delivery"] = [c.delivery for c in certificates]
         stored["withheld"] = [c.withheld for c in certificates]
@@ -302,8 +319,15 @@ class Roster:
             stored[name] = [value or None for value in stored[name]]
         return [lines, *(stored[name] for name in FIELDS)]
 
-    def _judge(self, line: int, texts: dict[str, str], row: dict[str, Any], faulty: set[str], findings: Findings) -> None:
-        """What only the row as a whole can tell, as far as its cells are right."""
+    def _judge(
+        self,
+        line: int,
+        texts: dict[str, str],
+        row: dict[str, Any],
+        faulty: set[str],
+        findings: Findings,
+    ) -> None:
+        """Check rules that span several columns of a row, skipping faulty cells."""
 
         def wrong(name: str, text: str) -> None:
             findings.error(line, self.title(name), texts.get(name, ""), text)
@@ -311,7 +335,9 @@ class Roster:
         def odd(name: str, text: str) -> None:
             findings.warning(line, self.title(name), texts.get(name, ""), text)
 
-        born, qualified, lost, expires = map(row.get, ("birth_date", "qualified_on", "lost_on", "expires_on"))
+        born, qualified, lost, expires = map(
+            row.get, ("birth_date", "qualified_on", "lost_on", "expires_on")
+        )
         today = self._today.isoformat()
         if born and born > today:
             wrong("birth_date", f"今日（{today}）より後です。正しい日付を入力してください")
@@ -319,7 +345,9 @@ class Roster:
             wrong("qualified_on", f"生年月日（{born}）より前です。どちらかを直してください")
         if lost and qualified and lost < qualified:
             wrong("lost_on", f"資格取得年月日（{qualified}）より前です。どちらかを直してください")
-        certificate = self._certificates[tuple(row.get(n, _BLANK.get(n, "")) for n in Certificates.columns)]
+        certificate = self._certificates[
+            tuple(row.get(n, _BLANK.get(n, "")) for n in Certificates.columns)
+        ]
         if not faulty.intersection(Certificates.columns):
             for name, is_wrong, text in certificate.complaints:
                 (wrong if is_wrong else odd)(name, text)
@@ -328,25 +356,37 @@ class Roster:
         birth = dt.date.fromisoformat(born)
         last = birthday(birth, 75) - dt.timedelta(days=1)
         if expires and expires > last.isoformat():
-            odd("expires_on", f"75歳の誕生日の前日（{last}）より後です。{last} までとして表示します")
+            odd(
+                "expires_on", f"75歳の誕生日の前日（{last}）より後です。{last} までとして表示します"
+            )
         over = birthday(birth, 70) <= self._today
         if row.get("copay") is not None and not over:
-            odd("copay", "70歳になっていない人に割合があります。このまま取り込みます。違うときは空にしてください")
+            odd(
+                "copay",
+                "70歳になっていない人に割合があります。このまま取り込みます。違うときは空にしてください",
+            )
         shows = certificate.delivery in ("web", "paper") and (not lost or lost > today)
-        if over and self.has("copay") and row["copay"] is None and shows and self._today >= copay_from(birth) and not faulty:
-            odd("copay", "70歳以上の人に割合がありません。このまま取り込みます。1割、2割、3割のいずれかを入力してください")
+        if (
+            over
+            and self.has("copay")
+            and row["copay"] is None
+            and shows
+            and self._today >= copay_from(birth)
+            and not faulty
+        ):
+            odd(
+                "copay",
+                "70歳以上の人に割合がありません。このまま取り込みます。1割、2割、3割のいずれかを入力してください",
+            )
 
 
 _BLANK = {"issue_reason": None, "delivery": None, "copay": None, "withheld": None}
 
 
-def birthday_before(day: dt.date, age: int) -> str:
-    """The latest day of birth, as 1956-11-23, of those who are `age` years or older on that day."""
-    return f"{day.year - age}{day.isoformat()[4:]}"
-
-
 def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> list[str | None]:
-    """Insurer number, symbol and number, width-folded and parted by tabs, which no cell can hold; None where one is wrong."""
+    """Return insurer number, symbol and number of each row, width-folded and parted by tabs, which
+    no cell can hold; None if one is wrong.
+    """
     if None in insurers or None in symbols or None in numbers:
         rows = zip(insurers, symbols, numbers, strict=True)
         return [None if None in row else "\t".join(map(fold, row)) for row in rows]
@@ -356,18 +396,3 @@ def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> 
 
         joined = unicodedata.normalize("NFKC", joined)
     return list(joined.split("\n"))
-
-
-def _folded_title(text: str) -> str:
-    return "".join(fold(text).lower().split())
-
-
-_NAMES = {_folded_title(text): name for name, title in TITLES.items() for text in (name, title.japanese)}
-
-
-def _places(header: list[str]) -> dict[str, int]:
-    places: dict[str, int] = {}
-    for i, text in enumerate(header):
-        if (name := _NAMES.get(_folded_title(text))) is not None:
-            places.setdefault(name, i)
-    return places

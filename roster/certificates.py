@@ -9,7 +9,8 @@ from dates import birthday
 
 
 class Certificate(NamedTuple):
-    """What the columns about the certificate come to, and what is to be said about them: (column, is it wrong, text)."""
+    """What the columns about the certificate come to, and what is to be said about them: (column,
+    is it wrong, text)."""
 
     delivery: str | None
     withheld: int | None
@@ -19,7 +20,15 @@ class Certificate(NamedTuple):
 class Certificates(dict[tuple[Any, ...], Certificate]):
     """What the columns about the certificate come to, remembered by their values."""
 
-    columns = ("issue_reason", "delivery", "issued_on", "expires_on", "copay", "effective_on", "withheld")
+    columns = (
+        "issue_reason",
+        "delivery",
+        "issued_on",
+        "expires_on",
+        "copay",
+        "effective_on",
+        "withheld",
+    )
 
     def __init__(self, has_reason: bool) -> None:
         self._has_reason = has_reason
@@ -43,33 +52,66 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
         complaints = []
         if reason == 7:
             if delivery == "web":
-                complaints.append(("delivery", False, "交付事由7の人は必ず紙で交付します。紙として取り込みます"))
+                complaints.append(
+                    ("delivery", False, "交付事由7の人は必ず紙で交付します。紙として取り込みます")
+                )
             if withheld == 0:
-                complaints.append(("withheld", False, "交付事由7の人は必ず不開示です。不開示として取り込みます"))
+                complaints.append(
+                    ("withheld", False, "交付事由7の人は必ず不開示です。不開示として取り込みます")
+                )
             delivery, withheld = "paper", 1
         if reason is not None and delivery is None:
-            complaints.append(("delivery", True, "空です。交付事由があるときは WEB か 紙 を入力してください"))
+            complaints.append(
+                ("delivery", True, "空です。交付事由があるときは WEB か 紙 を入力してください")
+            )
         if reason is not None or (delivery is not None and not self._has_reason):
             for name, value in (("issued_on", issued), ("expires_on", expires)):
                 if value == "":
-                    complaints.append((name, True, "空です。資格確認書を交付する人には日付を入力してください"))
+                    complaints.append(
+                        (name, True, "空です。資格確認書を交付する人には日付を入力してください")
+                    )
         elif delivery is not None:
             complaints.append(("delivery", False, "交付事由が空なので、資格確認書は交付しません"))
             delivery = None
         if issued and expires and expires <= issued:
             complaints.append(
-                ("expires_on", True, f"交付年月日（{issued}）以前です。交付年月日より後の日付を入力してください")
+                (
+                    "expires_on",
+                    True,
+                    f"交付年月日（{issued}）以前です。交付年月日より後の日付を入力してください",
+                )
             )
         if issued and expires and expires >= f"{int(issued[:4]) + 5}{issued[4:]}":
             complaints.append(
-                ("expires_on", True, f"交付年月日（{issued}）から5年以上後です。5年後の前日までの日付を入力してください")
+                (
+                    "expires_on",
+                    True,
+                    f"交付年月日（{issued}）から5年以上後です。5年後の前日までの日付を入力してください",
+                )
             )
         if copay is not None and effective == "":
-            complaints.append(("effective_on", True, "空です。一部負担金の割合があるときは発効期日を入力してください"))
+            complaints.append(
+                (
+                    "effective_on",
+                    True,
+                    "空です。一部負担金の割合があるときは発効期日を入力してください",
+                )
+            )
         return Certificate(delivery or "none", withheld, tuple(complaints))
 
 
 def copay_from(born: dt.date) -> dt.date:
-    """From when a share is shown: the month after the 70th birthday, or that day itself where it is the first of a month."""
+    """Return the day from which a share is shown: the first of the month after the 70th birthday,
+    or that birthday if it is a first."""
     turned = birthday(born, 70)
-    return turned if turned.day == 1 else (turned.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    return (
+        turned
+        if turned.day == 1
+        else (turned.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    )
+
+
+def birthday_before(day: dt.date, age: int) -> str:
+    """Return the latest day of birth, as 1956-11-23, of people who are `age` years or older on that
+    day."""
+    return f"{day.year - age}{day.isoformat()[4:]}"

@@ -1,7 +1,8 @@
 """What each column of the roster may hold: one cell's text in, the value as it is stored out.
 
-A rule raises Wrong with what is wrong and what is expected, for the clerk, in Japanese. Sources: the roster's table in the
-insurer's agreement, the notice on WEB交付, and for the check digit the claims' rules (記載要領) on 保険者番号.
+A rule raises Wrong with what is wrong and what is expected, for the clerk, in Japanese. Sources:
+the roster's table in the insurer's agreement, the notice on WEB交付, and for the check digit the
+claims' rules (記載要領) on 保険者番号.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, NamedTuple
 from dates import BadDate, parse_date
 
 CACHED = 100_000
-"""Different texts of one column that are remembered: at most 20 MB; the days of a century in two forms."""
+"""Different texts of one column that are remembered: at most 20 MB; the days of a century in two
+forms."""
 
 
 class Wrong(ValueError):
@@ -51,6 +53,31 @@ TITLES = {
     "remarks": Title("備考"),
     "withheld": Title("不開示"),
 }
+FIELDS = (
+    "person_id",
+    "household",
+    "insurer_number",
+    "symbol",
+    "number",
+    "branch",
+    "name",
+    "kana",
+    "birth_date",
+    "sex",
+    "relation",
+    "qualified_on",
+    "lost_on",
+    "workplace",
+    "delivery",
+    "issued_on",
+    "expires_on",
+    "copay",
+    "effective_on",
+    "remarks",
+    "withheld",
+)
+"""What a checked row holds after its line number, by the names of the table. withheld is 1, 0 or
+None: leave what is stored."""
 DATES = ("birth_date", "qualified_on", "lost_on", "issued_on", "expires_on", "effective_on")
 
 SEX = {"1": 1, "男": 1, "2": 2, "女": 2, "3": 3, "裏面参照": 3}
@@ -58,12 +85,17 @@ RELATION = {"1": 1, "本人": 1, "2": 2, "家族": 2}
 REASON = {"": None} | {str(n): n for n in range(1, 9)}
 DELIVERY = {"": None, "WEB": "web", "紙": "paper"}
 COPAY = (
-    {"": None} | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")} | {f"0{n}0": n * 10 for n in (1, 2, 3)}
+    {"": None}
+    | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")}
+    | {f"0{n}0": n * 10 for n in (1, 2, 3)}
 )
 WITHHELD = {"": None, "0": 0, "1": 1}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")  # the last are what CP932 makes of A0 and FD to FF
+# Unicode's Bidi_Control: they reorder what is read
+_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# the last are what CP932 makes of A0 and FD to FF
+_UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")
 _PRIVATE = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 _RARE = re.compile(r"[\ue000-\uf8ff\ufe00-\ufe0f\U00010000-\U0010ffff]")
 _RARE_NAME = re.compile(_RARE.pattern[:-1] + "●]")
@@ -72,55 +104,68 @@ _EXPONENT = re.compile(r"\d(\.\d+)?E\+?\d+", re.IGNORECASE)
 
 
 def fold(text: str) -> str:
-    """The text as it is compared: full and half width are the same."""
+    """Return the text as it is compared: full and half width are the same."""
     return unicodedata.normalize("NFKC", text).strip()
 
 
 def full_kana(text: str) -> str:
-    """Half-width kana become full width; everything else stays."""
+    """Return the text with half-width kana made full width, and everything else as it is."""
     return _HALF_KANA.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
 
 
 def check_digit_fits(number: str) -> bool:
-    """Whether the last of the eight digits of a 保険者番号 is its check digit.
+    """Return whether the last of the eight digits of a 保険者番号 is its check digit.
 
-    Weights 2, 1 from the right over the first seven, the digits of each product summed, ten less the sum's last digit.
+    Weights 2, 1 from the right over the first seven, the digits of each product summed, ten less
+    the sum's last digit.
     """
-    products = (int(digit) * weight for digit, weight in zip(number[6::-1], (2, 1, 2, 1, 2, 1, 2), strict=True))
+    products = (
+        int(digit) * weight
+        for digit, weight in zip(number[6::-1], (2, 1, 2, 1, 2, 1, 2), strict=True)
+    )
     return (10 - sum(p // 10 + p % 10 for p in products)) % 10 == int(number[7])
 
 
 class Column:
     """One column's rule, remembered text by text. `parse` is the rule for one cell.
 
-    Texts that are wrong are not remembered, so that each is met. `repaired` are the texts met so far that were put right.
+    Texts that are wrong are not remembered, so that each is met. `repaired` are the texts met so
+    far that were put right.
     """
 
-    def __init__(self, parse: Callable[[str], Any], empty: Any = None, required: bool = False) -> None:
+    def __init__(
+        self, parse: Callable[[str], Any], empty: Any = None, required: bool = False
+    ) -> None:
         self._rule, self._empty, self._required = parse, empty, required
         self.known: dict[str, Any] = _Remembering(self.parse)
         self.repaired: set[str] = set()
 
     def parse(self, text: str) -> Any:
-        """The value of one cell. Raises Wrong."""
+        """Return the value of one cell. Raise Wrong."""
         stripped = text.strip()
         if not stripped and self._required:
             raise Wrong("空です。必ず入力してください")
         if not stripped:
             return self._empty
         if _UNREADABLE.search(stripped):
-            raise Wrong("文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください")
+            raise Wrong(
+                "文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください"
+            )
         return self._rule(stripped)
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
-        """The values of a batch, or None where some cell needs `parse` to say what is wrong."""
+        """Return the values of a batch, or None if `parse` must say of some cell what is wrong."""
         try:
-            return list(map(self.known.__getitem__, cells)) if any(cells) or self._required else [self._empty] * len(cells)
+            return (
+                list(map(self.known.__getitem__, cells))
+                if any(cells) or self._required
+                else [self._empty] * len(cells)
+            )
         except Wrong:
             return None
 
     def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
-        """Which values of a batch the clerk should know about although they are taken, and why."""
+        """Return which values of a batch are taken but worth a warning, and why."""
         return []
 
 
@@ -139,16 +184,27 @@ class _Remembering(dict[str, Any]):
 class Text(Column):
     """Free text that differs from row to row: looked at a batch at a time, not cell by cell."""
 
-    strange = r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
+    strange = (
+        r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
+        + _TURNING.pattern[1:-1]
+    )
 
     def __init__(
-        self, limit: int, required: bool = False, kana: bool = False, lines: bool = False, odd: re.Pattern[str] | None = None
+        self,
+        limit: int,
+        required: bool = False,
+        kana: bool = False,
+        lines: bool = False,
+        odd: re.Pattern[str] | None = None,
     ) -> None:
         super().__init__(self._text, empty="", required=required)
         self._limit, self._kana, self._lines, self._odd = limit, kana, lines, odd
         self._strange = re.compile(f"[{self.strange}]")
-        self._look = re.compile(f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]")
-        self._calm = True  # nothing in the present batch is worth a closer look
+        self._look = re.compile(
+            f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]"
+        )
+        self._calm = False
+        """Whether the present batch was looked at, and holds nothing worth a closer look."""
 
     def _text(self, text: str) -> str:
         if self._lines:
@@ -156,6 +212,8 @@ class Text(Column):
         if found := _CONTROL.search(text.replace("\n", "") if self._lines else text):
             what = "改行" if found[0] in "\r\n" else "制御文字"
             raise Wrong(f"{what}が入っています。取り除いてください")
+        if _TURNING.search(text):
+            raise Wrong("文字の並ぶ向きを変える、見えない文字が入っています。入力し直してください")
         if self._odd is None and _PRIVATE.search(text):
             raise Wrong("外字（私用領域の文字）が入っています。一般の文字に置き換えてください")
         if self._kana:
@@ -165,9 +223,11 @@ class Text(Column):
         return text
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
-        """As Column.values, by one look at the whole batch: it must hold nothing that needs a closer one."""
-        self._calm = True
+        """Return the values as Column.values does, by one search over the whole batch, unless that
+        finds something to look at closely."""
+        self._calm = False
         if not any(cells) and not self._required:
+            self._calm = True
             return [""] * len(cells)
         stripped = list(map(str.strip, cells))
         joined = "\n".join(stripped)
@@ -175,13 +235,14 @@ class Text(Column):
             return None
         if self._required and not all(stripped):
             return None
-        if self._look.search(joined):
-            self._calm = False
-            if self._strange.search(joined):
-                return None
-            if self._kana:
-                stripped = full_kana(joined).split("\n")
-                return stripped if max(map(len, stripped)) <= self._limit else None
+        if not self._look.search(joined):
+            self._calm = True
+            return stripped
+        if self._strange.search(joined):
+            return None
+        if self._kana:
+            stripped = full_kana(joined).split("\n")
+            return stripped if max(map(len, stripped)) <= self._limit else None
         return stripped
 
     def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
@@ -200,18 +261,21 @@ def _rare(character: str) -> str:
 
 
 class Key(Text):
-    """A part of the natural key, or the insurer's own id: short text that Excel must not have changed."""
+    """A part of the natural key, or the insurer's own id: short text that Excel must not have
+    changed."""
 
     strange = Text.strange + "+＋eEｅＥ"  # an E may be an exponent
 
     def _text(self, text: str) -> str:
         if _EXPONENT.fullmatch(fold(text)):
-            raise Wrong("Excelが数値の指数表示に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください")
+            raise Wrong(
+                "Excelが数値の指数表示に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください"
+            )
         return super()._text(text)
 
 
 def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
-    """A rule: one of the table's keys, in any width and capitals."""
+    """Return a rule that takes one of the table's keys, in any width and capitals."""
 
     def parse(text: str) -> Any:
         try:
@@ -223,7 +287,7 @@ def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
 
 
 def date(era_codes: str) -> Callable[[str], str]:
-    """A rule: a day in any form, stored as 1980-01-01."""
+    """Return a rule that takes a day in any form and stores it as 1980-01-01."""
 
     def parse(text: str) -> str:
         try:
@@ -235,7 +299,8 @@ def date(era_codes: str) -> Callable[[str], str]:
 
 
 class InsurerNumber(Column):
-    """Eight digits with a check digit, one of the deployment's; zeros that Excel dropped are put back."""
+    """Eight digits with a check digit, one of the deployment's; zeros that Excel dropped are put
+    back."""
 
     def __init__(self, insurers: Collection[str]) -> None:
         super().__init__(self._number, required=True)
@@ -249,7 +314,9 @@ class InsurerNumber(Column):
         if not check_digit_fits(number):
             raise Wrong("検証番号（最後の1桁）が合いません。8桁の保険者番号を確かめてください")
         if number not in self._insurers:
-            raise Wrong(f"このシステムの保険者ではありません。{'、'.join(sorted(self._insurers))} のいずれかにしてください")
+            raise Wrong(
+                f"このシステムの保険者ではありません。{'、'.join(sorted(self._insurers))} のいずれかにしてください"
+            )
         if len(digits) < 8:
             self.repaired.add(text)
         return number
@@ -271,7 +338,7 @@ class Branch(Column):
 
 
 def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
-    """The rule of each column, for a deployment that serves these insurer numbers."""
+    """Return the rule of each column, for a deployment that serves these insurer numbers."""
     rules: dict[str, Column] = {
         "person_id": Key(50),
         "insurer_number": InsurerNumber(insurers),
@@ -289,5 +356,7 @@ def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
         "remarks": Text(500, odd=_RARE, lines=True),
         "withheld": Column(choice(WITHHELD, "1、0、または空")),
     }
-    rules |= {name: Column(date(era_codes), empty="", required=TITLES[name].required) for name in DATES}
+    rules |= {
+        name: Column(date(era_codes), empty="", required=TITLES[name].required) for name in DATES
+    }
     return rules

@@ -1,4 +1,5 @@
-"""A first look at a file: whether it can be a roster at all, and its encoding. Reads it once, in small pieces."""
+"""A first look at a file: whether it can be a roster at all, and its encoding. Reads it once, in
+small pieces."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ class Unreadable(Exception):
 
 
 def look_at(path: Path) -> tuple[str, int]:
-    """The encoding, and at most how many rows there are.
+    """Return the encoding, and an upper bound of the number of rows.
 
-    UTF-8 where the whole file is, else CP932; where neither fits, the one with fewer faults. Raises Unreadable.
+    It is UTF-8 if the whole file is, else CP932; if neither fits, the one with fewer faults. Raise
+    Unreadable.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")()
     clean, lines = True, 1
@@ -39,7 +41,9 @@ def look_at(path: Path) -> tuple[str, int]:
                     "NUL文字が入っています。CSVではないファイルです。「CSV UTF-8（コンマ区切り）」で保存し直してください。"
                 )
             if len(chunk) == CHUNK and b"\n" not in chunk and b"\r" not in chunk:
-                raise Unreadable("1行が長すぎます。CSVではないファイルか、改行がないファイルです。保存し直してください。")
+                raise Unreadable(
+                    "1行が長すぎます。CSVではないファイルか、改行がないファイルです。保存し直してください。"
+                )
             lines += max(chunk.count(b"\n"), chunk.count(b"\r"))
             if clean:
                 try:
@@ -52,6 +56,6 @@ def look_at(path: Path) -> tuple[str, int]:
 
 
 def _faults(path: Path, encoding: str) -> int:
-    """How many characters of the file do not fit the encoding."""
+    """Return how many characters of the file do not fit the encoding."""
     with open(path, encoding=encoding, errors="replace", newline="") as file:
         return sum(chunk.count("\ufffd") for chunk in iter(lambda: file.read(CHUNK), ""))

@@ -28,19 +28,59 @@ for (const button of document.querySelectorAll("[data-wait]")) {
   tick();
 }
 
-// The phone stays awake while its card is live.
-let awake = null;
-const wake = async () => {
-  if (awake || document.hidden || !document.querySelector("#clock.live")) return;
-  try {
-    awake = await navigator.wakeLock.request("screen");
-    awake.addEventListener("release", () => { awake = null; });
-  } catch { /* low battery, or not allowed: the phone sleeps as it always does */ }
-};
-if (navigator.wakeLock && document.getElementById("clock")) {
-  wake();
+// Back from the next page asks for the form again, instead of sending what was refused once more.
+if (document.querySelector(".problems")) {
+  const form = document.querySelector(".problems ~ form");
+  history.replaceState(null, "", form ? form.action : location.href);
+}
+
+// The certificate: htmx polls and CSS covers; what follows makes the clock regular, the veil say more, and the phone stay awake.
+const poller = document.getElementById("tap");
+if (poller && !window.htmx) document.querySelector(".unread").hidden = false;
+if (poller && window.htmx) {
+  const clock = () => document.getElementById("clock");
+  let sent = 0, turn = 0, awake = null;
+
+  // Each tick falls into the middle of a server's second: the server says when it did not, and the polling begins anew. It does at
+  // once after a tick that took longer than a second.
+  const begin = () => {
+    poller.dataset.since = performance.now(); // htmx begins anew where an attribute differs
+    htmx.process(poller);
+    htmx.trigger(poller, "load");
+  };
+  const beat = () => {
+    clearTimeout(turn);
+    const gone = performance.now() - sent;
+    const next = gone > 1000 ? gone : clock().dataset.next;
+    if (next && !document.hidden && document.contains(poller)) turn = setTimeout(begin, Math.max(0, next - gone));
+  };
+
+  // Out of sight the card loses its life: engines stop the veil's animation there. The first tick in sight brings it back.
+  const hide = () => { if (document.hidden) clock().classList.remove("live"); };
+
+  // Asked again at each tick and tap, since WebKit grants it on a tap alone.
+  const wake = async () => {
+    const over = clock().matches(".ended");
+    if (awake && over) awake.release();
+    if (awake || over || document.hidden || !navigator.wakeLock) return;
+    try {
+      awake = await navigator.wakeLock.request("screen");
+      awake.addEventListener("release", () => { awake = null; });
+    } catch { /* low battery, or not allowed: the phone sleeps as it always does */ }
+  };
+
+  document.addEventListener("visibilitychange", hide);
   document.addEventListener("visibilitychange", wake);
-  document.addEventListener("htmx:afterSettle", () => {
-    if (awake && !document.querySelector("#clock.live")) awake.release();
+  document.addEventListener("click", wake);
+  document.addEventListener("htmx:beforeSend", () => { sent = performance.now(); });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    // Neither a tick nor the end, as a login page of somebody else's network: the poller needs its clock.
+    if (!event.detail.serverResponse.startsWith('<div id="clock"')) event.detail.shouldSwap = false;
   });
+  for (const act of [hide, beat, wake]) document.addEventListener("htmx:afterSettle", act);
+  // The veil of the last tick is over all. The page's own says more.
+  document.addEventListener("animationend", (event) => {
+    if (event.animationName === "hidden-while-fresh") clock().classList.remove("live");
+  });
+  wake();
 }

@@ -8,8 +8,9 @@ from peewee import IntegrityError
 import database
 import models
 from accounts import housekeeping, passwords
-from tests.conftest import PASSWORD
-from tests.phone import Phone
+from models import Audit
+from tests.support.people import PASSWORD
+from tests.support.phone import Phone
 
 NAO, NEW = "佐倉 直人", "four silent otters 31"
 
@@ -50,8 +51,38 @@ def test_a_reset_link_ends_after_thirty_minutes(nao, app, letters, mails, monkey
     phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
     link = mails.link.removeprefix("http://localhost")
     later = itsdangerous.timed.time.time() + 30 * 60 + 2
-    monkeypatch.setattr(itsdangerous.timed.TimestampSigner, "get_timestamp", lambda self: int(later))
+    monkeypatch.setattr(
+        itsdangerous.timed.TimestampSigner, "get_timestamp", lambda self: int(later)
+    )
     assert phone.get(link).status == 410
+
+
+def test_a_reset_link_ends_with_the_address_that_it_went_to(nao, app, letters, mails):
+    phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
+    link = mails.link.removeprefix("http://localhost")
+    nao.get("/account/email")
+    nao.send(password=PASSWORD, email="new@example.jp")
+    nao.send(code=mails.code)
+    assert nao.page.url == "/account"
+    assert phone.get(link).status == 410
+
+
+def test_nobody_whose_letter_was_written_again_gets_a_reset_link(
+    nao, app, letters, mails, tmp_path
+):
+    again = [
+        "members",
+        "reissue",
+        letters[NAO][0],
+        "--keep-email",
+        "--credentials",
+        str(tmp_path / "again.csv"),
+    ]
+    assert app.test_cli_runner().invoke(args=again).exit_code == 0
+    sent = len(mails)
+    _, page = ask(app, letters[NAO][0], "nao@example.jp")
+    assert page.status == 200
+    assert len(mails) == sent
 
 
 def test_a_wrong_birth_date_resets_nothing(nao, app, letters, mails):
@@ -61,7 +92,9 @@ def test_a_wrong_birth_date_resets_nothing(nao, app, letters, mails):
     assert nao.get("/").url == "/"
 
 
-@pytest.mark.parametrize(("login_id", "email"), [("Z999-999-999", "nao@example.jp"), (None, "other@example.jp")])
+@pytest.mark.parametrize(
+    ("login_id", "email"), [("Z999-999-999", "nao@example.jp"), (None, "other@example.jp")]
+)
 def test_forgotten_password_always_answers_the_same(nao, app, letters, mails, login_id, email):
     sent = len(mails)
     _, right = ask(app, letters[NAO][0], "nao@example.jp")
@@ -95,7 +128,9 @@ def test_a_forgotten_password_of_nobody_leaves_no_mail(nao, app, letters, mails)
     assert models.Mail.select().count() == before
 
 
-def test_a_link_that_two_forms_use_at_once_answers_the_second_as_used(nao, app, letters, mails, monkeypatch, time):
+def test_a_link_that_two_forms_use_at_once_answers_the_second_as_used(
+    nao, app, letters, mails, monkeypatch, time
+):
     import accounts
 
     phone, _ = ask(app, letters[NAO][0], "nao@example.jp")
@@ -103,7 +138,9 @@ def test_a_link_that_two_forms_use_at_once_answers_the_second_as_used(nao, app, 
     real = passwords.password_fault
 
     def meanwhile(password, account, context):
-        accounts.set_password(accounts.find(letters[NAO][0]), "another one of it 5", time(), "password.reset")
+        accounts.set_password(
+            accounts.find(letters[NAO][0]), "another one of it 5", time(), "password.reset"
+        )
         return real(password, account, context)
 
     monkeypatch.setattr(passwords, "password_fault", meanwhile)
@@ -173,9 +210,12 @@ def test_nobody_removes_the_trust_of_another(trusted, enroll):
 def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time):
 
     day = 86400
+    nao.post("/account/password", {"password": "wrong", "new-password": NEW})
     assert models.Challenge.select().exists()
+    assert models.Counter.select().exists()
     housekeeping.sweep(time() + 2 * day, audit_days=30)
     assert not models.Challenge.select().exists()
+    assert not models.Counter.select().exists()
     assert not models.Mail.select().where(models.Mail.challenge.is_null(False)).exists()
     assert models.Session.select().exists()
     assert models.Audit.select().exists()
@@ -183,6 +223,29 @@ def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time)
     assert not models.Session.select().exists()
     assert not models.Audit.select().exists()
     assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
+
+
+def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, time):
+
+    models.Audit.delete().execute()
+    for action in ("login.failed", "reset.asked", "roster.imported", "members.purged"):
+        Audit.note(time(), action, None)
+    for action in ("login.failed", "reset.asked"):
+        Audit.note(time(), action, None, models.Account.get().member_id)
+
+    def kept():
+        lines = models.Audit.select().order_by(models.Audit.id)
+        return [(line.action, line.member is None) for line in lines]
+
+    housekeeping.sweep(time() + 7 * 86400, audit_days=30)
+    assert len(kept()) == 6
+    housekeeping.sweep(time() + 7 * 86400 + 1, audit_days=30)
+    assert kept() == [
+        ("roster.imported", True),
+        ("members.purged", True),
+        ("login.failed", False),
+        ("reset.asked", False),
+    ]
 
 
 def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):
@@ -194,11 +257,13 @@ def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):
     assert not models.Audit.select().where(models.Audit.action != "roster.imported").exists()
 
 
-def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(nao, app, letters, mails, monkeypatch, time):
+def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(
+    nao, app, letters, mails, monkeypatch, time
+):
     import json
 
     from app import create_app
-    from tests.conftest import KEY
+    from tests.support.people import KEY
 
     ask(app, letters[NAO][0], "nao@example.jp")
     link = mails.link.removeprefix("http://localhost")
@@ -211,7 +276,10 @@ def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(nao, app, letters,
     assert rotated.get(link).status == 200
     stranger = Phone(rotated.client.application)
     stranger.get("/login")
-    assert stranger.send(username=letters["佐倉 美咲"][0], password=letters["佐倉 美咲"][1]).url == "/welcome"
+    assert (
+        stranger.send(username=letters["佐倉 美咲"][0], password=letters["佐倉 美咲"][1]).url
+        == "/welcome"
+    )
     monkeypatch.delenv("KAKUNIN_SECRET_KEY_FALLBACKS")
     forgotten = Phone(create_app(now=time))
     forgotten.client.set_cookie("session", cookie.value)
@@ -246,7 +314,9 @@ def broken(_):
         raise IntegrityError(words) from cause
 
 
-def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails, log_in, caplog, capsys, monkeypatch):
+def test_trail_and_logs_hold_nothing_that_names_anybody(
+    nao, app, letters, mails, log_in, caplog, capsys, monkeypatch
+):
     from tests.test_mailer import Broken
 
     monkeypatch.setattr(app.extensions["kakunin"].clock.app, "log", True)
@@ -258,7 +328,9 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails
     stranger.send(username=letters[NAO][0], password="a wrong password 1")
     ask(app, letters[NAO][0], "nao@example.jp")
     post = app.extensions["kakunin"].mailer
-    monkeypatch.setattr(post, "ring", lambda: post.drain(Broken(ConnectionRefusedError("nao@example.jp"))))
+    monkeypatch.setattr(
+        post, "wake", lambda: post.drain(Broken(ConnectionRefusedError("nao@example.jp")))
+    )
     nao.post("/login")
     ask(app, letters[NAO][0], "nao@example.jp")
     nao.get(mails.link.removeprefix("http://localhost"))
@@ -268,7 +340,13 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(nao, app, letters, mails
     assert nao.get("/").status == 500
     lines = capsys.readouterr().err
     trail = str(list(models.Audit.select().dicts())) + caplog.text + lines
-    for endpoint in ("login.login", "certificate.show", "certificate.clock", "password.reset", "home.home"):
+    for endpoint in (
+        "login.login",
+        "certificate.show",
+        "certificate.clock",
+        "password.reset",
+        "home.home",
+    ):
         assert f'"endpoint": "{endpoint}"' in lines
     assert "login.failed" in trail
     assert "IntegrityError" in trail

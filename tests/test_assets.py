@@ -1,8 +1,10 @@
-"""Static files: the icons that home screens ask for, by the names that the manifest and the pages give."""
+"""Static files: the icons that home screens ask for, by the names that the manifest and the pages
+give."""
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 import pytest
@@ -17,7 +19,9 @@ def test_the_icon_is_drawn_in_each_size(size):
     assert struct.unpack(">II", png[16:24]) == (size, size)
 
 
-def test_the_manifest_names_icons_that_are_served_for_a_year_and_begins_at_ones_own_certificate(app):
+def test_the_manifest_names_icons_that_are_served_for_a_year_and_begins_at_ones_own_certificate(
+    app,
+):
     client = app.test_client()
     with client.get(f"/static/{assets.names()['manifest.webmanifest']}") as answer:
         manifest = json.loads(answer.data)
@@ -27,4 +31,19 @@ def test_the_manifest_names_icons_that_are_served_for_a_year_and_begins_at_ones_
             assert (answer.status_code, answer.mimetype) == (200, "image/png")
             assert "immutable" in answer.headers["Cache-Control"]
     with client.get("/login") as answer:
-        assert f'rel="apple-touch-icon" href="/static/{assets.names()["icon-180.png"]}"' in answer.text
+        assert (
+            f'rel="apple-touch-icon" href="/static/{assets.names()["icon-180.png"]}"' in answer.text
+        )
+
+
+def test_scripts_hold_no_syntax_that_older_phones_cannot_read():
+    for name in ("htmx.min.js", "app.js"):
+        script = (assets.BUILT / assets.names()[name]).read_text("utf-8")
+        assert not re.findall(r"\?\.(?!\d)|\?\?", script), name
+
+
+def test_another_htmx_is_not_taken_unseen():
+    with pytest.raises(ValueError, match="0 times"):
+        assets.older(b"p?.swapDelay")
+    with pytest.raises(ValueError, match="2 times"):
+        assets.older(b"p?.swapDelay p?.swapDelay")

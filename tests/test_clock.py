@@ -1,16 +1,21 @@
-"""The tick in front of Flask: what a lease is worth, when it is renewed, and what happens without one."""
+"""The tick in front of Flask: what a lease is worth, when it is renewed, and what happens without
+one."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-import front.clock as clock_module
 import pytest
-from peewee import OperationalError
+from peewee import DataError, InterfaceError, OperationalError
+from playhouse.pool import MaxConnectionsExceeded
 
 import dates
+import front.clock as clock_module
 from accounts.keys import Keys
+from database import TICKS
 from front.clock import LEASE, Clock
 
 PATH = "/certificates/cert1/clock/show1"
@@ -22,7 +27,7 @@ class Asked(Clock):
     asked = 0
     answer: object = True
 
-    def live(self, public_id, display_id, raw_session, now):
+    def live(self, *_asked, **_options):
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -35,7 +40,15 @@ def clock(time):
         start_response("200 OK", [("X-From", "flask")])
         return [b"flask"]
 
-    made = Asked(flask, Keys("a" * 32), "session", lambda raw: raw or None, secure=True, guardian_age=18, now=time)
+    made = Asked(
+        flask,
+        Keys("a" * 32),
+        "session",
+        lambda raw: {"_user_id": raw},
+        secure=True,
+        guardian_age=18,
+        now=time,
+    )
     made.flask = flask
     return made
 
@@ -48,7 +61,9 @@ def tick(clock, *, lease="", session="raw-cookie", path=PATH):
         answer.update(status=status, headers=headers)
 
     jar = f"other=1; session={session}; __Secure-lease={lease}"
-    body = b"".join(clock({"PATH_INFO": path, "REQUEST_METHOD": "GET", "HTTP_COOKIE": jar}, start_response)).decode()
+    body = b"".join(
+        clock({"PATH_INFO": path, "REQUEST_METHOD": "GET", "HTTP_COOKIE": jar}, start_response)
+    ).decode()
     cookies = [value for name, value in answer["headers"] if name == "Set-Cookie"]
     granted = re.match(r"__Secure-lease=([^;]+)", cookies[0]).group(1) if cookies else ""
     return body, answer, granted
@@ -57,10 +72,11 @@ def tick(clock, *, lease="", session="raw-cookie", path=PATH):
 def test_a_tick_shows_the_servers_time_last_and_nothing_else_like_it(clock):
     body, answer, _ = tick(clock)
     text = re.sub(r"<[^>]+>", "", body).strip()
-    assert text.endswith("2026年11月23日(月)14:05:33") or re.search(r"2026年11月23日\(月\)\s*14:05:33$", text)
+    assert text.endswith("2026年11月23日(月)14:05:33") or re.search(
+        r"2026年11月23日\(月\)\s*14:05:33$", text
+    )
     assert len(re.findall(r"\d{1,2}:\d{2}", text)) == 1
-    assert 'hx-get="/certificates/cert1/clock/show1"' in body
-    assert "every 1s" in body
+    assert "hx-" not in body  # what polls stands still, outside
     assert [name for name, _ in answer["headers"]] == [
         "Content-Type",
         "Content-Length",
@@ -69,6 +85,39 @@ def test_a_tick_shows_the_servers_time_last_and_nothing_else_like_it(clock):
         "Content-Security-Policy",
         "Set-Cookie",
     ]
+
+
+@pytest.mark.parametrize(
+    ("late", "next_in"),
+    [
+        (0.0, "500"),
+        (0.1, "400"),
+        (0.249, "251"),
+        (0.25, ""),
+        (0.5, ""),
+        (0.749, ""),
+        (0.75, "750"),
+        (0.999, "501"),
+    ],
+)
+def test_a_tick_near_the_turn_of_a_second_says_when_the_middle_of_one_comes(
+    clock, time, late, next_in
+):
+    time.pass_(late + 0.0001)
+    body, _, _ = tick(clock)
+    assert re.findall(r'data-next="(\d+)"', body) == ([next_in] if next_in else [])
+    assert "14:05:33" in body
+    if next_in:
+        assert ((late * 1000 + int(next_in)) % 1000) == 500
+
+
+def test_even_and_odd_seconds_differ(clock, time):
+    time.pass_(0.5)
+    looks = []
+    for _ in range(4):
+        looks.append("odd" in tick(clock)[0])
+        time.pass_(1)
+    assert looks == [True, False, True, False]
 
 
 def test_a_young_lease_is_honoured_without_asking(clock, time):
@@ -98,7 +147,8 @@ def test_from_the_sixth_second_on_it_is_renewed_at_a_random_moment(clock, time):
                 moments.append(second)
                 break
     assert set(moments) == {5, 6, 7, 8, 9}
-    assert all(40 < moments.count(second) < 130 for second in range(5, 10))  # 80 each, if spread evenly
+    # 80 each, if spread evenly
+    assert all(40 < moments.count(second) < 130 for second in range(5, 10))
 
 
 @pytest.mark.parametrize(
@@ -160,22 +210,83 @@ def test_a_lease_does_not_outlast_midnight_in_tokyo(clock, time):
 
 def test_a_key_that_was_changed_leaves_leases_alone(clock, time):
     _, _, lease = tick(clock)
-    other = Asked(clock.flask, Keys("b" * 32, ["a" * 32]), "session", str, secure=True, guardian_age=18, now=time)
+    other = Asked(
+        clock.flask,
+        Keys("b" * 32, ["a" * 32]),
+        "session",
+        str,
+        secure=True,
+        guardian_age=18,
+        now=time,
+    )
     tick(other, lease=lease)
     assert other.asked == 0
 
 
-def test_a_database_that_is_away_ends_nothing_while_the_lease_runs(clock, time):
+@pytest.mark.parametrize(
+    "error", [OperationalError("away"), InterfaceError("away"), MaxConnectionsExceeded("full")]
+)
+def test_a_database_that_is_away_ends_nothing_while_the_lease_runs(clock, time, error):
     _, _, lease = tick(clock)
-    clock.answer = OperationalError("away")
+    clock.answer = error
     time.pass_(9.5)
     assert "14:05:42" in tick(clock, lease=lease)[0]
     time.pass_(1)
-    assert tick(clock, lease=lease)[1]["status"] == "503 Service Unavailable"
+    body, answer, _ = tick(clock, lease=lease)
+    assert (body, answer["status"]) == ("", "503 Service Unavailable")
+
+
+def test_what_else_the_database_refuses_is_told_by_flask(clock):
+    clock.answer = DataError("an id with a NUL")
+    assert tick(clock)[0] == "flask"
+
+
+def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(
+    store, time, monkeypatch
+):
+    """A burst of 30 ticks that must renew, of which only TICKS may ask."""
+    begun, over = [], threading.Event()
+
+    def hang(*_asked):
+        begun.append(1)
+        over.wait(20)
+        return True
+
+    monkeypatch.setattr(clock_module, "live_display", hang)
+    monkeypatch.setattr(clock_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(clock_module.random, "random", lambda: 0.0)
+    made = Clock(
+        None,
+        Keys("a" * 32),
+        "session",
+        lambda raw: {"_user_id": raw},
+        secure=True,
+        guardian_age=18,
+        now=time,
+    )
+    lease = re.match(r"__Secure-lease=([^;]+)", made.grant("raw-cookie", PATH, time())).group(1)
+    time.pass_(6)
+    with ThreadPoolExecutor(30) as crowd:
+        ticks = [crowd.submit(tick, made, lease=lease) for _ in range(30)]
+        done, hung = wait(ticks, timeout=2, return_when=FIRST_EXCEPTION)
+        without = crowd.submit(tick, made).result(5)
+        over.set()
+    assert len(begun) == len(hung) == TICKS
+    assert all("14:05:39" in ticked.result()[0] for ticked in ticks)
+    assert not any(ticked.result()[2] for ticked in done)
+    assert without[1]["status"] == "503 Service Unavailable"
+    assert tick(made)[2], "the turns were given back"
 
 
 @pytest.mark.parametrize(
-    "path", ["/certificates/cert1", "/", "/certificates/a/b/c", "/certificates/a/clock/b/c", "/x/y/clock/z"]
+    "path",
+    [
+        "/certificates/cert1",
+        "/",
+        "/certificates/a/b/c",
+        "/certificates/a/clock/b/c",
+        "/x/y/clock/z",
+    ],
 )
 def test_everything_else_goes_to_flask(clock, path):
     assert tick(clock, path=path)[0] == "flask"

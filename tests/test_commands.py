@@ -1,4 +1,5 @@
-"""What the operator types besides imports: the schema, one person's account, the audit trail, the template."""
+"""What the operator types besides imports: the schema, one person's account, the audit trail, the
+template."""
 
 import csv
 import hashlib
@@ -13,8 +14,8 @@ from playhouse.schema_diff import diff_models
 import models
 import settings
 from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
-from tests.conftest import ROSTERS
-from tests.test_imports import HEAD, ROOT, WIFE, clerk, everything, lock_held, log_in  # noqa: F401
+from tests.support.sample import ROSTERS
+from tests.test_imports import HEAD, ROOT, WIFE, everything, lock_held, log_in  # noqa: F401
 
 
 def login(name):
@@ -24,9 +25,19 @@ def login(name):
 def test_the_migrated_schema_is_the_one_of_the_models(store, tmp_path):
     def schema():
         tables = [table for table in models.database.get_tables() if table != "schema_migration"]
-        columns = {t: [(c.name, c.data_type, c.null, c.primary_key) for c in models.database.get_columns(t)] for t in tables}
-        indexes = {t: sorted((i.name, i.columns, i.unique) for i in models.database.get_indexes(t)) for t in tables}
-        keys = {t: sorted(tuple(k)[:3] for k in models.database.get_foreign_keys(t)) for t in tables}
+        columns = {
+            t: [
+                (c.name, c.data_type, c.null, c.primary_key) for c in models.database.get_columns(t)
+            ]
+            for t in tables
+        }
+        indexes = {
+            t: sorted((i.name, i.columns, i.unique) for i in models.database.get_indexes(t))
+            for t in tables
+        }
+        keys = {
+            t: sorted(tuple(k)[:3] for k in models.database.get_foreign_keys(t)) for t in tables
+        }
         return columns, indexes, keys
 
     created = schema()
@@ -36,14 +47,14 @@ def test_the_migrated_schema_is_the_one_of_the_models(store, tmp_path):
     assert not diff_models(models.database.obj, models.TABLES)
 
 
-def test_an_upgrade_repeated_changes_nothing(clerk):  # noqa: F811
+def test_an_upgrade_repeated_changes_nothing(clerk):
     clerk.roster([HEAD])
     before = everything()
     done = clerk.run("db", "upgrade")
     assert (done.exit_code, everything()) == (0, before)
 
 
-def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk, fresh):  # noqa: F811
+def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk, fresh):
     models.database.close_all()
     fresh()
     done = clerk.run("roster", "check", ROSTERS / "roster-utf8.csv")
@@ -64,11 +75,11 @@ def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk, fresh):  #
         ("mail", "test", "nobody"),
     ],
 )
-def test_wrong_usage_exits_with_two(clerk, args):  # noqa: F811
+def test_wrong_usage_exits_with_two(clerk, args):
     assert clerk.run(*args).exit_code == 2
 
 
-def test_the_template_can_be_filled_in_and_checked(clerk):  # noqa: F811
+def test_the_template_can_be_filled_in_and_checked(clerk):
     path = clerk.folder / "template.csv"
     assert clerk.run("roster", "template", path).exit_code == 0
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")
@@ -77,14 +88,14 @@ def test_the_template_can_be_filled_in_and_checked(clerk):  # noqa: F811
     assert clerk.run("roster", "template", path).exit_code == 1
 
 
-def test_the_plan_shows_by_one_example_how_era_digits_were_read(clerk):  # noqa: F811
+def test_the_plan_shows_by_one_example_how_era_digits_were_read(clerk):
     done = clerk.roster([HEAD | {"生年月日": "5540612"}], command="check")
     assert "5540612 → 昭和54年6月12日（1979-06-12）" in done["out"]
     done = clerk.roster([HEAD | {"生年月日": "3540612"}], "--era-codes", "receipt", command="check")
     assert "3540612 → 昭和54年6月12日（1979-06-12）" in done["out"]
 
 
-def test_a_workbook_is_refused_in_one_sentence_and_the_counts_stay_last(clerk):  # noqa: F811
+def test_a_workbook_is_refused_in_one_sentence_and_the_counts_stay_last(clerk):
     path = clerk.folder / "book.csv"
     path.write_bytes(b"PK\x03\x04" + b"\0" * 50)
     done = clerk.roster(path, command="check")
@@ -94,7 +105,7 @@ def test_a_workbook_is_refused_in_one_sentence_and_the_counts_stay_last(clerk): 
     assert last == "added=0 changed=0 ended=0 unchanged=0 repaired=0 warnings=0 errors=1"
 
 
-def test_a_thousand_errors_are_printed_and_all_of_them_reported(clerk):  # noqa: F811
+def test_a_thousand_errors_are_printed_and_all_of_them_reported(clerk):
     path = clerk.folder / "bad.csv"
     path.write_text("氏名\n" * 1)
     rows = [HEAD | {"番号": str(i), "性別": "x"} for i in range(1200)]
@@ -106,12 +117,19 @@ def test_a_thousand_errors_are_printed_and_all_of_them_reported(clerk):  # noqa:
         assert len(list(csv.DictReader(file))) == 1200
 
 
-def reissue(clerk, name, *args):  # noqa: F811
+def reissue(clerk, name, *args):
     clerk.files += 1
-    return clerk.run("members", "reissue", login(name), "--credentials", clerk.folder / f"letters{clerk.files}.csv", *args)
+    return clerk.run(
+        "members",
+        "reissue",
+        login(name),
+        "--credentials",
+        clerk.folder / f"letters{clerk.files}.csv",
+        *args,
+    )
 
 
-def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(clerk, now):  # noqa: F811
+def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(clerk, now):
     from accounts.keys import Keys
 
     clerk.roster([HEAD, WIFE])
@@ -120,7 +138,9 @@ def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(cle
     Challenge.create(id="c", account=account, purpose="login", created_at=0)
     assert reissue(clerk, "佐倉 美咲").exit_code == 0
     account = Account.get(Account.member == account.member_id)
-    assert (account.email, account.email_key, account.password_hash, account.registered_at) == (None,) * 4
+    assert (account.email, account.email_key, account.password_hash, account.registered_at) == (
+        None,
+    ) * 4
     (letter,) = clerk.letters
     assert (letter["氏名"], letter["宛名"]) == ("佐倉 美咲", "佐倉 直人")
     keys = Keys(clerk.runner.app.config["SECRET_KEY"])
@@ -129,18 +149,68 @@ def test_a_reissue_ends_sessions_trusts_and_password_and_forgets_the_address(cle
     assert not Trust.select().exists()
     assert not Mail.select().exists()
     assert Challenge.get().used_at == int(now)
-    assert Audit.select().where(Audit.action == "account.reissued", Audit.member == account.member_id).exists()
+    assert (
+        Audit.select()
+        .where(Audit.action == "account.reissued", Audit.member == account.member_id)
+        .exists()
+    )
 
 
-def test_a_reissue_can_keep_the_address_and_name_another_addressee(clerk):  # noqa: F811
+def taken_notice(address: str) -> None:
+    """A mail of another account that waits: that `address` is somebody's already."""
+    other = Account.select().join(Member).where(Member.name == "佐倉 直人").get()
+    challenge = Challenge.create(id="c", account=other, purpose="email", decoy=True, created_at=0)
+    Mail.create(
+        kind="taken", account=other, challenge=challenge, address=address, created_at=0, due_at=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "left"), [("withhold", 0), ("reissue", 0), ("reissue --keep-email", 1)]
+)
+def test_no_mail_goes_to_an_address_that_is_free_again(clerk, how, left):
+    clerk.roster([HEAD, WIFE])
+    account = log_in("佐倉 美咲")
+    taken_notice("S@Example.jp")
+    Mail.create(kind="reset", account=account, address="s@example.jp", created_at=0, due_at=0)
+    bystander = Mail.create(
+        kind="reset", account=None, address="n@example.jp", created_at=0, due_at=0
+    )
+    command, *options = how.split()
+    done = reissue(clerk, "佐倉 美咲", *options) if options or command == "reissue" else None
+    done = done or clerk.run("members", "withhold", login("佐倉 美咲"))
+    assert done.exit_code == 0
+    assert Mail.select().where(Mail.kind == "taken").count() == left
+    assert [mail.id for mail in Mail.select().where(Mail.kind == "reset")] == [bystander.id]
+
+
+def test_an_addressee_can_be_typed_instead_of_standing_in_ps(clerk):
+    clerk.roster([HEAD, WIFE])
+    arguments = [
+        "members",
+        "reissue",
+        login("佐倉 美咲"),
+        "--addressee",
+        "--credentials",
+        str(clerk.folder / "typed.csv"),
+    ]
+    done = clerk.runner.invoke(args=arguments, input="支援センター\n")
+    assert done.exit_code == 0, done.output
+    assert "支援センター" in (clerk.folder / "typed.csv").read_text("utf-8-sig")
+
+
+def test_a_reissue_can_keep_the_address_and_name_another_addressee(clerk):
     clerk.roster([HEAD, WIFE])
     log_in("佐倉 美咲")
     assert reissue(clerk, "佐倉 美咲", "--keep-email", "--addressee", "支援センター").exit_code == 0
     assert clerk.letters[0]["宛名"] == "支援センター"
-    assert Account.select().join(Member).where(Member.name == "佐倉 美咲").get().email == "s@example.jp"
+    assert (
+        Account.select().join(Member).where(Member.name == "佐倉 美咲").get().email
+        == "s@example.jp"
+    )
 
 
-def test_a_letter_to_a_withheld_subscriber_needs_another_addressee(clerk):  # noqa: F811
+def test_a_letter_to_a_withheld_subscriber_needs_another_addressee(clerk):
     clerk.roster([HEAD | {"不開示": "1"}, WIFE])
     before = everything()
     done = reissue(clerk, "佐倉 美咲")
@@ -149,7 +219,7 @@ def test_a_letter_to_a_withheld_subscriber_needs_another_addressee(clerk):  # no
     assert reissue(clerk, "佐倉 美咲", "--addressee", "佐倉 美咲").exit_code == 0
 
 
-def test_withhold_deletes_the_account_at_once_and_no_later_roster_brings_it_back(clerk):  # noqa: F811
+def test_withhold_deletes_the_account_at_once_and_no_later_roster_brings_it_back(clerk):
     clerk.roster([HEAD, WIFE])
     log_in("佐倉 美咲")
     assert clerk.run("members", "withhold", login("佐倉 美咲")).exit_code == 0
@@ -160,7 +230,7 @@ def test_withhold_deletes_the_account_at_once_and_no_later_roster_brings_it_back
     assert Account.select().count() == 1
 
 
-def test_show_tells_the_state_without_the_address(clerk):  # noqa: F811
+def test_show_tells_the_state_without_the_address(clerk):
     clerk.roster([HEAD])
     log_in("佐倉 直人", "naoto@example.jp")
     done = clerk.run("members", "show", login("佐倉 直人").lower())
@@ -170,8 +240,11 @@ def test_show_tells_the_state_without_the_address(clerk):  # noqa: F811
     assert clerk.run("members", "show", "A-222-222-222").exit_code == 1
 
 
-def test_purge_deletes_who_left_before_the_day_and_nobody_else(clerk):  # noqa: F811
-    left = [HEAD | {"番号": str(i), "資格喪失年月日": day} for i, day in enumerate(("2020-03-31", "2020-04-01", ""))]
+def test_purge_deletes_who_left_before_the_day_and_nobody_else(clerk):
+    left = [
+        HEAD | {"番号": str(i), "資格喪失年月日": day}
+        for i, day in enumerate(("2020-03-31", "2020-04-01", ""))
+    ]
     clerk.roster(left)
     done = clerk.run("members", "purge", "--left-before", "令和2年4月1日")
     assert "1人" in done.output
@@ -179,11 +252,13 @@ def test_purge_deletes_who_left_before_the_day_and_nobody_else(clerk):  # noqa: 
     assert Account.select().count() == 2
 
 
-def test_the_audit_is_exported_with_displays_oldest_first_and_from_a_day_on(clerk, now):  # noqa: F811
+def test_the_audit_is_exported_with_displays_oldest_first_and_from_a_day_on(clerk, now):
     clerk.roster([HEAD])
     log_in("佐倉 直人")
     person = Member.get().id
-    Display.create(id="d", session="佐倉 直人", viewer=person, member=person, started_at=int(now) + 60)
+    Display.create(
+        id="d", session="佐倉 直人", viewer=person, member=person, started_at=int(now) + 60
+    )
     Audit.create(at=int(now) - 86400, action="login", detail="=cmd")
     done = clerk.run("audit", "export")
     rows = list(csv.DictReader(io.StringIO(done.stdout.removeprefix("\ufeff"))))
@@ -196,7 +271,7 @@ def test_the_audit_is_exported_with_displays_oldest_first_and_from_a_day_on(cler
     assert "roster.imported" in late
 
 
-def test_mail_test_says_in_a_sentence_that_nobody_answers(clerk):  # noqa: F811
+def test_mail_test_says_in_a_sentence_that_nobody_answers(clerk):
     done = clerk.run("mail", "test", "s@example.jp")
     assert done.exit_code == 1
     assert "メールを送れませんでした" in done.output

@@ -1,13 +1,16 @@
-"""What stands before Flask: headers on every answer, the Host check, admission; and input that is none."""
+"""What stands before Flask: headers on every answer, the Host check, admission; and input that is
+none."""
 
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from front.middleware import Admission
-from tests.phone import Phone
+from front.middleware import ConcurrencyLimit
+from tests.support.people import NAO
+from tests.support.phone import Phone
 
 EVERYWHERE = [
     "Content-Security-Policy",
@@ -28,7 +31,11 @@ def test_security_headers_stand_on_every_answer(app, path):
 
 def test_static_files_carry_them_too_and_are_kept_for_a_year(app):
     page = Phone(app).get("/login")
-    (css,) = [part for part in page.html.split('"') if part.startswith("/static/app.") and part.endswith(".css")]
+    (css,) = [
+        part
+        for part in page.html.split('"')
+        if part.startswith("/static/app.") and part.endswith(".css")
+    ]
     response = app.test_client().get(css, headers={"Accept-Encoding": "br"})
     assert response.status_code == 200
     assert [name for name in EVERYWHERE if name not in response.headers] == []
@@ -50,10 +57,32 @@ def test_behind_tls_cookies_are_host_bound_and_hsts_stands(app, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "", "[", "localhost@evil.example", "evil.example:80"]
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "",
+        "[",
+        "localhost@evil.example",
+        "evil@localhost",
+        "localhost/x",
+        "localhost#x",
+        "localhost?x",
+        "localhost:80:80",
+        "localhost:x",
+        "localhost ",
+        "evil.example:80",
+    ],
 )
 def test_a_host_that_is_not_ours_is_refused(app, host):
     assert app.test_client().get("/login", headers={"Host": host}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "localhost:8000", "127.0.0.1", "[::1]:8000"]
+)
+def test_our_own_host_is_taken_with_any_port(app, host):
+    assert app.test_client().get("/login", headers={"Host": host}).status_code == 200
 
 
 def test_the_health_check_is_answered_under_any_host(app):
@@ -71,14 +100,21 @@ def test_the_health_check_is_answered_under_any_host(app):
         ("GET", "/login?next=%ff%fe", {}),
         ("PUT", "/login", {}),
         ("TRACE", "/login", {}),
-        ("POST", "/login", {"data": b"\xff\xfe=\x00", "content_type": "application/x-www-form-urlencoded"}),
+        (
+            "POST",
+            "/login",
+            {"data": b"\xff\xfe=\x00", "content_type": "application/x-www-form-urlencoded"},
+        ),
         ("POST", "/login", {"data": "{", "content_type": "application/json"}),
         ("POST", "/login", {"data": {"username": "x" * 1_000_000, "password": "y"}}),
         ("POST", "/login", {"data": "--x\r\n", "content_type": "multipart/form-data; boundary=x"}),
         (
             "POST",
             "/login",
-            {"data": "&".join(f"a{n}=1" for n in range(5000)), "content_type": "application/x-www-form-urlencoded"},
+            {
+                "data": "&".join(f"a{n}=1" for n in range(5000)),
+                "content_type": "application/x-www-form-urlencoded",
+            },
         ),
         ("GET", "/login", {"headers": {"Cookie": "session=" + "x" * 60000}}),
         ("GET", "/login", {"headers": {"Range": "bytes=0-0,9-"}}),
@@ -87,7 +123,9 @@ def test_the_health_check_is_answered_under_any_host(app):
 )
 def test_bad_input_gets_a_page_and_never_a_500(app, method, path, options):
     headers = {"Sec-Fetch-Site": "same-origin"} | options.pop("headers", {})
-    response = app.test_client(use_cookies=False).open(path, method=method, headers=headers, **options)
+    response = app.test_client(use_cookies=False).open(
+        path, method=method, headers=headers, **options
+    )
     assert response.status_code < 500, response.get_data(as_text=True)
 
 
@@ -99,36 +137,191 @@ def test_an_error_page_explains_itself_in_japanese(app):
     assert "長すぎます" in page.text
 
 
-def test_no_more_are_admitted_than_the_half_of_the_threads():
-    entered, leave, answers = threading.Semaphore(0), threading.Event(), []
+class Stuck:
+    """Views that do not end: whoever is admitted stays."""
 
-    def slow(environ, start_response):
-        entered.release()
-        leave.wait(5)
+    def __init__(self, most: int, known: bool) -> None:
+        self.leave = threading.Event()
+        self.door = ConcurrencyLimit(self.view, most, lambda environ: known)
+        self.threads: list[threading.Thread] = []
+
+    def view(self, environ, start_response):
+        self.entered.set()
+        self.leave.wait(60)
         start_response("200 OK", [])
         return [b""]
 
-    door = Admission(slow, 2)
+    def send(self, method: str) -> tuple[str, dict] | None:
+        """None where the request was admitted, else its status and when to come again."""
+        answers = []
+        self.entered = threading.Event()
 
-    def request():
-        door({}, lambda status, headers: answers.append((status, dict(headers))))
+        def ask():
+            self.door(
+                {"REQUEST_METHOD": method},
+                lambda status, headers: answers.append((status, dict(headers))),
+            )
+            self.entered.set()
 
-    threads = [threading.Thread(target=request) for _ in range(2)]
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert self.entered.wait(5)
+        self.threads.append(thread)
+        return answers[0] if answers else None
+
+
+@pytest.mark.parametrize(("known", "forms"), [(False, 8), (True, 12)])
+def test_whatever_forms_are_stuck_pages_are_admitted_and_no_more_than_there_are_places(
+    known, forms
+):
+    stuck = Stuck(32, known)
+    try:
+        sent = [stuck.send("POST") for _ in range(40)]
+        assert sent.count(None) == forms
+        pages = [stuck.send("GET") for _ in range(40)]
+        assert pages.count(None) == 32 - forms
+        status, headers = pages[-1]
+        assert (status, headers["Retry-After"]) == ("503 Service Unavailable", "3")
+    finally:
+        stuck.leave.set()
+        for thread in stuck.threads:
+            thread.join()
+    status = [(stuck.send("POST") or ("200 OK",))[0] for _ in range(40)]
+    assert set(status) == {"200 OK"}  # what was taken was given back
+
+
+@pytest.mark.parametrize(
+    "path", ["/login", "/password/forgot", "/password/reset/x", "/welcome", "/code/login/resend"]
+)
+def test_a_stranger_takes_a_strangers_place(app, path):
+    assert not known(app, path)
+
+
+def test_whoever_was_right_about_a_password_takes_another(app, enroll, letters):
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=letters[NAO][1])
+    assert known(app, "/welcome", phone)
+    phone = enroll(NAO)
+    for path in ("/account/password", "/login/code", "/code/login/resend", "/logout"):
+        assert known(app, path, phone)
+    assert not known(app, "/login", phone)  # that form is open to everybody
+    (cookie,) = [c for c in phone.client._cookies.values() if c.key == "session"]
+    phone.client.set_cookie(
+        "session", cookie.value[:-1] + ("A" if cookie.value[-1] != "A" else "B")
+    )
+    assert not known(app, "/welcome", phone)
+
+
+def known(app, path: str, phone: Phone | None = None) -> bool:
+    """Whether a form sent there takes a place of those who are known."""
+    layer = app.wsgi_app
+    while not isinstance(layer, ConcurrencyLimit):
+        layer = getattr(layer, "application", None) or layer.app
+    cookies = (
+        "; ".join(f"{c.key}={c.value}" for c in phone.client._cookies.values()) if phone else ""
+    )
+    return layer.is_known({"PATH_INFO": path, "HTTP_COOKIE": cookies})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8:0:0:1::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:203.0.113.7", "203.0.113.7", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("203.0.113.7", "203.0.113.8", False),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_address(app, one, other, same):
+    from views.forms import address
+
+    found = []
+    for client in (one, other):
+        with app.test_request_context(environ_base={"REMOTE_ADDR": client}):
+            found.append(address())
+    assert (found[0] == found[1]) is same
+
+
+@pytest.fixture
+def eight(app, monkeypatch):
+    """The program of a server with eight threads."""
+    monkeypatch.setenv("THREADS", "8")
+    from app import create_app
+
+    return create_app()
+
+
+class Held:
+    """Lets threads wait in it until leave() says otherwise, and counts them."""
+
+    def __init__(self) -> None:
+        self.entered, self.gate, self.inside = threading.Semaphore(0), threading.Event(), 0
+
+    def __call__(self, *_) -> bytes:
+        self.inside += 1
+        self.entered.release()
+        assert self.gate.wait(20)
+        return b""
+
+    read = __call__
+
+
+def answers_of(held: Held, ask, count: int) -> list[int]:
+    """Return the statuses of `count` requests at once, of which those that got in are let go when
+    the rest is answered."""
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask().status_code)) for _ in range(count)
+    ]
     for thread in threads:
         thread.start()
-        entered.acquire(timeout=5)
-    request()
-    assert answers[0][0] == "503 Service Unavailable"
-    assert answers[0][1]["Retry-After"] == "3"
-    leave.set()
+    until = time.monotonic() + 10
+    while held.inside + len(answers) < count and time.monotonic() < until:
+        time.sleep(0.01)
+    held.gate.set()
     for thread in threads:
         thread.join()
-    request()
-    assert [status for status, _ in answers[1:]] == ["200 OK"] * 3
+    return sorted(answers)
+
+
+def test_slow_pages_take_half_of_the_threads_at_most(eight):
+    held = Held()
+    eight.view_functions["home.help"] = lambda: held().decode()
+    answers = answers_of(held, lambda: eight.test_client().get("/help"), 8)
+    assert answers == [200] * 4 + [503] * 4
+
+
+def test_one_address_cannot_take_every_reader_of_bodies(eight):
+    held = Held()
+
+    def send(address: str):
+        sent = {"wsgi.input": held, "CONTENT_LENGTH": "9", "REMOTE_ADDR": address}
+        return eight.test_client().post(
+            "/login", headers={"Sec-Fetch-Site": "same-origin"}, environ_overrides=sent
+        )
+
+    addresses = iter(["203.0.113.7"] * 7 + ["198.51.100.1"])
+    others: list[int] = []
+
+    def ask():
+        address = next(addresses)
+        answer = send(address)
+        others.extend([answer.status_code] if address.startswith("198") else [])
+        return answer
+
+    answers_of(held, ask, 8)
+    assert 0 < held.inside < 4
+    assert others
+    assert 503 not in others
 
 
 def test_a_head_that_is_too_long_is_refused_with_a_sentence(app):
-    response = app.test_client(use_cookies=False).get("/login", headers={"Cookie": "session=" + "x" * 20_000})
+    response = app.test_client(use_cookies=False).get(
+        "/login", headers={"Cookie": "session=" + "x" * 20_000}
+    )
     assert response.status_code == 431
     assert "Cookie" in response.get_data(as_text=True)
 

@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+import dates
 import models
 from models import Member
 
@@ -55,10 +56,15 @@ def test_a_subscriber_lets_an_adult_show_the_childrens_and_takes_it_back(enroll)
 
 def test_nobody_allows_what_is_not_theirs(enroll):
     misaki = enroll("佐倉 美咲")
-    assert misaki.post(f"/household/{find('佐倉 美咲').public_id}/allow", {"allow": "yes"}).status == 404
+    assert (
+        misaki.post(f"/household/{find('佐倉 美咲').public_id}/allow", {"allow": "yes"}).status
+        == 404
+    )
     naoto = enroll("佐倉 直人")
     for name in ("佐倉 陽葵", "戸田 海斗"):
-        assert naoto.post(f"/household/{find(name).public_id}/allow", {"allow": "yes"}).status == 404
+        assert (
+            naoto.post(f"/household/{find(name).public_id}/allow", {"allow": "yes"}).status == 404
+        )
     assert not Member.select().where(Member.shows_children).exists()
 
 
@@ -69,14 +75,46 @@ def test_a_withheld_person_leaves_no_trace(enroll, letters):
     assert not models.Account.select().where(models.Account.member == find("野々村 誠")).exists()
 
 
+def test_a_dependent_is_listed_until_the_day_before_the_eligibility_ends(enroll, time):
+    phone = enroll("佐倉 直人")
+    day = dates.today(time())
+    for lost_on, listed in (
+        (day + dt.timedelta(days=1), True),
+        (day, False),
+        (day - dt.timedelta(days=400), False),
+    ):
+        Member.update(lost_on=lost_on).where(Member.name.in_(["佐倉 美咲", "佐倉 蓮"])).execute()
+        text = phone.get("/").text
+        assert [name in text for name in ("佐倉 美咲", "佐倉 蓮")] == [listed, listed]
+        assert "佐倉 陽葵" in text
+
+
+@pytest.mark.parametrize(
+    "change", [{"delivery": "paper"}, {"expires_on": dt.date(2026, 11, 22)}, {"delivery": "none"}]
+)
+def test_a_child_whose_certificate_is_not_valid_is_listed_without_a_link(enroll, change):
+    phone, child = enroll("佐倉 直人"), find("佐倉 陽葵")
+    assert f"/certificates/{child.public_id}" in phone.page.links
+    Member.update(**change).where(Member.id == child.id).execute()
+    page = phone.get("/")
+    assert "佐倉 陽葵" in page.text
+    assert f"/certificates/{child.public_id}" not in page.links
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("戸田 さくら", "マイナ保険証"), ("森川 剛", "令和8年3月31日"), ("戸田 海斗", "資格確認書を表示する")],
+    [
+        ("戸田 さくら", "マイナ保険証"),
+        ("森川 剛", "令和8年3月31日"),
+        ("戸田 海斗", "資格確認書を表示する"),
+    ],
 )
 def test_home_says_why_there_is_no_certificate_and_what_to_do(enroll, name, sentence):
     phone = enroll(name)
     assert sentence in phone.page.text
-    assert bool([link for link in phone.page.links if "/certificates/" in link]) is (name == "戸田 海斗")
+    assert bool([link for link in phone.page.links if "/certificates/" in link]) is (
+        name == "戸田 海斗"
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +136,7 @@ def test_each_other_state_has_its_sentence_and_no_link(enroll, change, sentence)
 
 
 def test_pages_for_everyone_need_no_login(app):
-    from tests.phone import Phone
+    from tests.support.phone import Phone
 
     phone = Phone(app)
     assert phone.get("/staff").status == 200

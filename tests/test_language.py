@@ -8,8 +8,9 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from tests.conftest import NAO, ROOT
-from tests.phone import Phone
+from tests.support.people import NAO
+from tests.support.phone import Phone
+from tests.support.sample import ROOT
 
 SOURCES = [("views/**.py", "python"), ("templates/**.html", "jinja2")]
 KEYWORDS = {"_": None, "gettext": None, "lazy_gettext": None}
@@ -88,7 +89,9 @@ def test_the_switch_stays_on_the_page_and_is_kept(app):
     assert phone.page.headings == ["ログイン"]
 
 
-@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/\\evil.example", "evil"])
+@pytest.mark.parametrize(
+    "target", ["https://evil.example/", "//evil.example", "/\\evil.example", "evil"]
+)
 def test_the_switch_leads_to_no_page_of_others(app, target):
     answer = app.test_client().post("/language/en", query_string={"next": target}, headers=OWN)
     assert answer.headers["Location"] == "/"
@@ -121,7 +124,9 @@ def test_english_sentences_come_from_views_with_their_values(app, letters):
     assert "after several wrong tries. Please try again from about 14:" in phone.page.text
 
 
-def test_a_certificate_is_japanese_for_the_desk_and_names_its_items_in_english_for_its_holder(enroll):
+def test_a_certificate_is_japanese_for_the_desk_and_names_its_items_in_english_for_its_holder(
+    enroll,
+):
     phone = enroll(NAO)
     card = phone.page.link("/certificates/")
     japanese = phone.get(card)
@@ -130,14 +135,23 @@ def test_a_certificate_is_japanese_for_the_desk_and_names_its_items_in_english_f
     page = phone.get("/")
     assert "Valid until 1 December 2028" in page.text
     page = phone.get(card)
-    for text in ("健康保険 資格確認書", "保険者番号 Insurer number", "昭和54年6月12日", "令和10年12月1日(2028年)", "本人"):
+    for text in (
+        "健康保険 資格確認書",
+        "保険者番号 Insurer number",
+        "昭和54年6月12日",
+        "令和10年12月1日(2028年)",
+        "本人",
+    ):
         assert text in page.text
     assert "通信が切れています" in page.text
     assert "通信が切れています" in phone.get(page.clock["hx-get"]).text
 
 
-def test_an_icon_on_the_home_screen_begins_at_ones_own_certificate(enroll):
-    phone = enroll(NAO)
+def test_an_icon_on_the_home_screen_begins_at_ones_own_certificate_or_home_for_who_may_show_others(
+    enroll,
+):
+    assert enroll(NAO).get("/certificates/mine").url == "/"
+    phone = enroll("佐倉 美咲")
     own = phone.page.link("/certificates/")
     assert phone.get("/certificates/mine").url == own
     phone.post("/logout")

@@ -1,4 +1,5 @@
-"""Limits: when they begin, how they grow, what they leave alone; and that a burst gets no further than one after the other."""
+"""Limits: when they begin, how they grow, what they leave alone; and that a burst gets no further
+than one after the other."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,9 @@ def test_a_wait_that_a_wrong_clock_began_ends_when_the_clock_is_right(store, now
 
 
 @pytest.mark.parametrize(
-    "limit", [value for value in vars(limits).values() if isinstance(value, limits.Limit)], ids=lambda limit: limit.kind
+    "limit",
+    [value for value in vars(limits).values() if isinstance(value, limits.Limit)],
+    ids=lambda limit: limit.kind,
 )
 def test_of_sixty_tries_at_once_no_more_are_looked_at_than_are_free(store, now, limit):
     taken, start = [], threading.Barrier(16)
@@ -112,7 +115,15 @@ def test_of_sixty_tries_at_once_no_more_are_looked_at_than_are_free(store, now, 
         with models.database.connection_context():
             for number in range(limit.free // 4 + 4):
                 try:
-                    take(KEYS, now, Try(limit, "one", about=f"{thread} {number}" if "address" in limit.kind else ""))
+                    take(
+                        KEYS,
+                        now,
+                        Try(
+                            limit,
+                            "one",
+                            about=f"{thread} {number}" if "address" in limit.kind else "",
+                        ),
+                    )
                     taken.append(thread)
                 except TooMany:
                     pass

@@ -5,15 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 
+import argon2
 import pytest
 
 import accounts
 import models
-from accounts import passwords
-from accounts.codes import CODES_AT_MOST, TooManyCodes, send_code
+from accounts import limits, passwords
+from accounts.codes import CODES_AT_MOST, send_code
 from models import Audit, Counter
-from tests.conftest import PASSWORD
-from tests.phone import Phone
+from tests.support.people import PASSWORD
+from tests.support.phone import Phone
 
 NAO = "佐倉 直人"
 VAGUE = "IDまたはパスワードが違います"
@@ -27,12 +28,23 @@ def phone(app):
 def test_a_person_finishes_first_use_and_reads_their_certificate(enroll):
     phone = enroll(NAO)
     page = phone.get(phone.page.link("/certificates/"))
-    for value in ("06139463", "128", "1024", "00", "昭和54年6月12日", "令和10年12月1日", NAO, "サクラ ナオト"):
+    for value in (
+        "06139463",
+        "128",
+        "1024",
+        "00",
+        "昭和54年6月12日",
+        "令和10年12月1日",
+        NAO,
+        "サクラ ナオト",
+    ):
         assert value in page.text
     assert page.clock["hx-get"].startswith(page.url)
 
 
-def test_the_next_login_needs_the_own_password_and_a_code_from_the_mail(enroll, log_in, letters, app):
+def test_the_next_login_needs_the_own_password_and_a_code_from_the_mail(
+    enroll, log_in, letters, app
+):
     enroll(NAO).send("logout")
     phone = Phone(app)
     phone.get("/login")
@@ -42,7 +54,13 @@ def test_the_next_login_needs_the_own_password_and_a_code_from_the_mail(enroll, 
 
 
 @pytest.mark.parametrize(
-    "change", [str.lower, lambda s: s.replace("-", ""), lambda s: f" {s} ", lambda s: s.translate({0x2D: 0xFF0D})]
+    "change",
+    [
+        str.lower,
+        lambda s: s.replace("-", ""),
+        lambda s: f" {s} ",
+        lambda s: s.translate({0x2D: 0xFF0D}),
+    ],
 )
 def test_the_id_and_the_letters_password_are_taken_however_they_are_typed(phone, letters, change):
     login_id, temporary = letters[NAO]
@@ -53,7 +71,14 @@ def test_the_id_and_the_letters_password_are_taken_however_they_are_typed(phone,
 
 @pytest.mark.parametrize(
     ("login_id", "password"),
-    [("K234-567-892", "wrong"), ("", ""), ("\x00", "\x00"), ("x" * 5000, "y" * 5000), ("<b>", "'; --"), ("佐倉", "😀")],
+    [
+        ("K234-567-892", "wrong"),
+        ("", ""),
+        ("\x00", "\x00"),
+        ("x" * 5000, "y" * 5000),
+        ("<b>", "'; --"),
+        ("佐倉", "😀"),
+    ],
 )
 def test_every_failure_says_the_same(phone, letters, login_id, password):
     phone.get("/login")
@@ -79,7 +104,11 @@ def test_the_eleventh_birth_date_of_a_day_is_not_looked_at(phone, letters, time)
     phone.send(username=letters[NAO][0], password=letters[NAO][1])
     for day in range(10):
         page = phone.send(bday=f"197001{day + 1:02}", new_password=PASSWORD, email="n@example.jp")
-        assert phone.send(bday="the twelfth", new_password=PASSWORD, email="n@example.jp").status == 422  # no try
+        # no try
+        assert (
+            phone.send(bday="the twelfth", new_password=PASSWORD, email="n@example.jp").status
+            == 422
+        )
     assert page.status == 422
     for minutes in (0, 15, 59):  # ten a day are ten a day
         time.pass_(minutes * 60 - 1 if minutes else 0)
@@ -101,7 +130,13 @@ def test_left_half_way_the_next_login_begins_first_use_again(phone, letters, app
 
 
 @pytest.mark.parametrize(
-    "address", ["taro..yamada@docomo.ne.jp", "yamada.@ezweb.ne.jp", "ＴＡＲＯ＠example.jp", " taro @example.jp "]
+    "address",
+    [
+        "taro..yamada@docomo.ne.jp",
+        "yamada.@ezweb.ne.jp",
+        "ＴＡＲＯ＠example.jp",
+        " taro @example.jp ",
+    ],
 )
 def test_old_carriers_addresses_and_full_width_ones_are_taken(phone, letters, mails, address):
     phone.get("/login")
@@ -114,7 +149,16 @@ def test_old_carriers_addresses_and_full_width_ones_are_taken(phone, letters, ma
 
 
 @pytest.mark.parametrize(
-    "address", ["", "x", "a@b", "a\r\nBcc: x@example.jp", "a@exаmple.jp", "a@b@example.jp", "a@example.jp,b@example.jp"]
+    "address",
+    [
+        "",
+        "x",
+        "a@b",
+        "a\r\nBcc: x@example.jp",
+        "a@exаmple.jp",
+        "a@b@example.jp",
+        "a@example.jp,b@example.jp",
+    ],
 )
 def test_what_cannot_be_an_address_is_refused_next_to_its_field(phone, letters, mails, address):
     phone.get("/login")
@@ -178,7 +222,9 @@ def test_the_own_name_is_no_password_however_it_is_romanised(name, kana, passwor
     assert passwords.password_fault("kumo-no-ue 8 hachi", account) is None
 
 
-def test_an_address_of_somebody_else_looks_the_same_and_tells_its_owner(enroll, app, letters, mails):
+def test_an_address_of_somebody_else_looks_the_same_and_tells_its_owner(
+    enroll, app, letters, mails
+):
     enroll(NAO, "nao@example.jp")
     phone = Phone(app)
     phone.get("/login")
@@ -187,7 +233,11 @@ def test_an_address_of_somebody_else_looks_the_same_and_tells_its_owner(enroll, 
     assert page.url == "/welcome/code"
     assert mails[-1]["To"] == "NAO@example.jp" or mails[-1]["To"] == "nao@example.jp"
     assert "すでに登録されています" in mails[-1].get_content()
-    challenge = models.Challenge.select().order_by(models.Challenge.created_at.desc(), models.Challenge.decoy.desc()).first()
+    challenge = (
+        models.Challenge.select()
+        .order_by(models.Challenge.created_at.desc(), models.Challenge.decoy.desc())
+        .first()
+    )
     page = phone.send(code=app.extensions["kakunin"].keys.code(challenge))
     assert page.status == 422
     assert models.Account.select().where(models.Account.email_key == "nao@example.jp").count() == 1
@@ -204,6 +254,54 @@ def test_wrong_passwords_are_slowed_the_same_for_known_and_unknown_ids(phone, le
         assert int(page.response.headers["Retry-After"]) >= 1
         assert "14時07分" in page.text
         assert page.form("username", "password")
+
+
+def test_the_right_password_forgets_the_wrong_ones_before_it(enroll, letters, app, mails, time):
+    enroll(NAO)
+    for _ in range(5):
+        time.pass_(16 * 60)  # so that no code is one too many
+        phone = Phone(app)
+        phone.get("/login")
+        for _ in range(5):
+            assert phone.send(username=letters[NAO][0], password="wrong").status == 422
+        phone.send(username=letters[NAO][0], password=PASSWORD)
+        phone.send(code=mails.code)
+        assert phone.page.url == "/"
+
+
+def test_a_wait_from_a_clock_that_was_a_day_ahead_is_over(enroll, letters, app, time):
+    enroll(NAO)
+    phone = Phone(app)
+    time.pass_(86400)
+    phone.get("/login")
+    for _ in range(21):
+        phone.send(username=letters[NAO][0], password="wrong")
+    assert phone.page.status == 429
+    time.pass_(-86400)
+    phone.get("/login")
+    assert phone.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
+
+
+@pytest.mark.parametrize(
+    ("login_id", "password"),
+    [("own", PASSWORD), ("own", "wrong"), ("letter", "wrong"), ("none", "wrong"), ("", "")],
+)
+def test_every_try_costs_one_argon2_verification(
+    enroll, letters, app, monkeypatch, login_id, password
+):
+    enroll(NAO)
+    ids = {"own": letters[NAO][0], "letter": letters["佐倉 美咲"][0], "none": "Z999-999-999"}
+    verify, calls = argon2.PasswordHasher.verify, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return verify(*arguments)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", counted)
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=ids.get(login_id, login_id), password=password)
+    assert len(calls) == 1
 
 
 def test_a_trusted_phone_is_not_slowed_by_strangers_and_needs_no_code(enroll, letters, app, time):
@@ -273,6 +371,20 @@ def test_a_resent_code_voids_the_old_one_and_waits_a_minute(enroll, letters, app
     assert phone.send(code=mails.code).url == "/"
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait_to_send_again(
+    enroll, letters, app, mails, time
+):
+    enroll(NAO).send("logout")
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    time.pass_(-600)
+    sent = len(mails)
+    assert phone.post("/code/login/resend").url == "/login"  # what is dated later than now is over
+    assert phone.send(username=letters[NAO][0], password=PASSWORD).url == "/login/code"
+    assert len(mails) == sent + 1
+
+
 def test_the_code_belongs_to_the_browser_that_asked(enroll, letters, app, mails):
     enroll(NAO).send("logout")
     phone, thief = Phone(app), Phone(app)
@@ -280,6 +392,35 @@ def test_the_code_belongs_to_the_browser_that_asked(enroll, letters, app, mails)
     phone.send(username=letters[NAO][0], password=PASSWORD)
     assert thief.post("/login/code", {"code": mails.code}).url == "/login"
     assert phone.send(code=mails.code).url == "/"
+
+
+def test_nothing_that_a_cookie_held_before_a_login_is_in_it_afterwards(enroll, letters, app, mails):
+    enroll(NAO).send("logout")
+    phone = Phone(app)
+
+    def plant(name: str) -> None:
+        with phone.client.session_transaction() as session:
+            session[name] = "planted"
+
+    plant("before the password")
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    with phone.client.session_transaction() as session:
+        assert "before the password" not in session
+    plant("before the code")
+    phone.send(code=mails.code)
+    assert phone.page.url == "/"
+    with phone.client.session_transaction() as session:
+        assert [name for name in session if session[name] == "planted"] == []
+
+
+def test_a_phone_that_changes_its_network_stays_logged_in(enroll):
+    phone = enroll(NAO)
+    phone.client.environ_base["REMOTE_ADDR"] = "198.51.100.77"
+    assert phone.get("/").url == "/"
+    assert not phone.page.response.headers.getlist(
+        "Set-Cookie"
+    )  # a lease is bound to the cookie that it came with
 
 
 def test_logout_ends_the_session_on_the_server_too(enroll):
@@ -303,7 +444,15 @@ def test_a_session_idles_out_after_thirty_minutes_without_a_page(enroll, time):
 
 
 @pytest.mark.parametrize(
-    "target", ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "/\t/evil.example"]
+    "target",
+    [
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "https://evil.example",
+        "javascript:alert(1)",
+        "/\t/evil.example",
+    ],
 )
 def test_next_never_leads_away(enroll, letters, app, target):
     phone = enroll(NAO, trust="yes")
@@ -334,7 +483,9 @@ def test_a_post_from_elsewhere_is_refused(enroll, headers):
     assert phone.get("/").url == "/"
 
 
-@pytest.mark.parametrize("headers", [{"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}])
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}]
+)
 def test_a_post_from_our_own_page_is_taken(enroll, headers):
     assert enroll(NAO).post("/logout", headers=headers).url == "/login"
 
@@ -420,7 +571,9 @@ def test_a_step_that_waits_ends_with_a_reissued_letter(enroll, letters, app, mai
         assert_over(waiting, mails)
 
 
-def test_a_code_that_was_entered_is_over_for_a_copy_of_its_cookie(enroll, letters, app, mails, time):
+def test_a_code_that_was_entered_is_over_for_a_copy_of_its_cookie(
+    enroll, letters, app, mails, time
+):
     enroll(NAO)
     phone = half_way(app, letters)
     copied = copy_of(phone, app)
@@ -430,7 +583,9 @@ def test_a_code_that_was_entered_is_over_for_a_copy_of_its_cookie(enroll, letter
     assert_over(copied, mails)
 
 
-def test_a_step_waits_fifteen_minutes_however_often_the_code_is_sent_again(enroll, letters, app, mails, time):
+def test_a_step_waits_fifteen_minutes_however_often_the_code_is_sent_again(
+    enroll, letters, app, mails, time
+):
     enroll(NAO)
     time.pass_(16 * 60)
     phone = half_way(app, letters)
@@ -458,7 +613,9 @@ def test_a_registration_voids_every_other_one_that_waits(phone, letters, app, ma
     half_way(app, letters)  # nobody used up the codes of the real member
 
 
-@pytest.mark.parametrize("path", ["/certificates/mine", "/", "/account", "/login", "/help", "/staff", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/certificates/mine", "/", "/account", "/login", "/help", "/staff", "/nowhere"]
+)
 def test_no_other_page_throws_a_waiting_code_away(enroll, letters, app, mails, path):
     enroll(NAO)
     phone = half_way(app, letters)
@@ -511,14 +668,18 @@ def test_its_mark_grants_nothing_but_a_count_of_its_own_and_names_nobody(enroll,
     other = Phone(app)
     other.client.set_cookie("browser", mark)
     other.get("/login")
-    assert other.send(username=letters["佐倉 美咲"][0], password="wrong").status == 429  # of another account
+    # of another account
+    assert other.send(username=letters["佐倉 美咲"][0], password="wrong").status == 429
     for _ in range(10):
         assert other.send(username=letters[NAO][0], password="wrong").status == 422
-    assert other.send(username=letters[NAO][0], password=PASSWORD).status == 429  # its own count is full
+    # its own count is full
+    assert other.send(username=letters[NAO][0], password=PASSWORD).status == 429
     half_way(app, letters)  # and nobody else's
 
 
-@pytest.mark.parametrize("mark", ["", ".", "x" * 3000, "a" * 22 + ".b", "a" * 22 + "." * 40, "\xff.\xff"])
+@pytest.mark.parametrize(
+    "mark", ["", ".", "x" * 3000, "a" * 22 + ".b", "a" * 22 + "." * 40, "\xff.\xff"]
+)
 def test_a_mark_that_is_none_slows_nobody_and_breaks_nothing(enroll, letters, app, mark):
     enroll(NAO)
     locked_by_a_stranger(app, letters[NAO][0])
@@ -554,8 +715,10 @@ def newest_challenge():
 
 def at_once(count: int, work) -> list:
     def one(number):
-        with models.database.connection_context():
-            return work(number)
+        try:
+            return work(number)  # connects by itself, as a request does
+        finally:
+            models.database.close()
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
@@ -569,7 +732,7 @@ def test_of_many_codes_asked_for_at_once_five_go_and_one_is_open(enroll, letters
     def send(_):
         try:
             return send_code(account, "login", time())
-        except TooManyCodes:
+        except limits.TooMany:
             return None
 
     assert sum(challenge is not None for challenge in at_once(24, send)) == CODES_AT_MOST
@@ -590,14 +753,18 @@ def test_of_ten_new_passwords_at_once_one_counts(enroll, letters, app, time):
     assert sum(at_once(10, change)) == 1
 
 
-def test_a_login_in_the_moment_of_a_new_password_is_no_error_and_no_login(enroll, letters, app, time, monkeypatch):
+def test_a_login_in_the_moment_of_a_new_password_is_no_error_and_no_login(
+    enroll, letters, app, time, monkeypatch
+):
     phone = enroll(NAO, trust="yes")
     phone.send("logout")
     real = passwords.authenticate
 
     def meanwhile(account, password, keys):
         right = real(account, password, keys)
-        accounts.set_password(accounts.find(letters[NAO][0]), "four silent otters 31", time(), "password.changed")
+        accounts.set_password(
+            accounts.find(letters[NAO][0]), "four silent otters 31", time(), "password.changed"
+        )
         return right
 
     monkeypatch.setattr(passwords, "authenticate", meanwhile)
@@ -612,12 +779,18 @@ def test_no_cookie_holds_the_number_of_a_row(phone, letters, app, mails):
         person = Phone(app)
         person.get("/login")
         person.send(username=letters[name][0], password=letters[name][1])
-        held = [cookie.value for cookie in person.client._cookies.values() if cookie.key == "session"]
+        held = [
+            cookie.value for cookie in person.client._cookies.values() if cookie.key == "session"
+        ]
         person.send(bday=born, new_password=PASSWORD, email=f"{born}@example.jp")
-        held += [cookie.value for cookie in person.client._cookies.values() if cookie.key == "session"]
+        held += [
+            cookie.value for cookie in person.client._cookies.values() if cookie.key == "session"
+        ]
         for value in held:
             body = app.session_interface.get_signing_serializer(app).loads(value)
-            numbers = [part for part in flat(body) if isinstance(part, int) and not isinstance(part, bool)]
+            numbers = [
+                part for part in flat(body) if isinstance(part, int) and not isinstance(part, bool)
+            ]
             assert all(number > 10**9 for number in numbers), body  # moments only
 
 

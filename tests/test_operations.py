@@ -11,9 +11,11 @@ import pytest
 
 import dates
 import models
+from accounts import housekeeping
 from front import middleware
-from tests.conftest import NAO, PASSWORD, ROOT
-from tests.phone import Phone
+from tests.support.people import NAO, PASSWORD
+from tests.support.phone import Phone
+from tests.support.sample import ROOT
 from tests.test_mailer import Broken
 
 
@@ -21,7 +23,9 @@ from tests.test_mailer import Broken
 def lines(app, monkeypatch, capsys):
     """lines() gives what was logged of requests since it was asked last."""
     monkeypatch.setattr(app.extensions["kakunin"].clock.app, "log", True)
-    return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    return lambda: [
+        json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")
+    ]
 
 
 def test_each_request_is_one_line_with_an_id_that_its_answer_carries(app, lines):
@@ -63,7 +67,9 @@ def test_the_setting_turns_the_lines_on(app, monkeypatch, capsys):
         ("/healthz", {"method": "HEAD"}, 200, "home.healthz"),
     ],
 )
-def test_refusals_are_logged_wherever_they_are_made_and_never_by_their_path(app, lines, path, options, status, endpoint):
+def test_refusals_are_logged_wherever_they_are_made_and_never_by_their_path(
+    app, lines, path, options, status, endpoint
+):
     app.test_client(use_cookies=False).open(path, **options)
     (line,) = lines()
     assert (line["status"], line["endpoint"]) == (status, endpoint)
@@ -73,7 +79,11 @@ def test_refusals_are_logged_wherever_they_are_made_and_never_by_their_path(app,
 
 def test_static_files_are_logged_with_their_size(app, lines):
     page = Phone(app).get("/login")
-    (css,) = [part for part in page.html.split('"') if part.startswith("/static/app.") and part.endswith(".css")]
+    (css,) = [
+        part
+        for part in page.html.split('"')
+        if part.startswith("/static/app.") and part.endswith(".css")
+    ]
     answer = app.test_client().get(css)
     line = lines()[-1]
     assert (line["endpoint"], line["bytes"]) == ("static", len(answer.data))
@@ -88,7 +98,7 @@ def test_who_is_not_admitted_is_logged_too(app, lines):
         leave.wait(5)
         return middleware.plain(start_response, "200 OK", "")
 
-    door = middleware.Requests(middleware.Admission(slow, 1), log=True, proxied=False)
+    door = middleware.RequestLog(middleware.ConcurrencyLimit(slow, 1), log=True, proxied=False)
     ask = {"REQUEST_METHOD": "GET"}
     first = threading.Thread(target=door, args=(dict(ask), lambda *_: None))
     first.start()
@@ -124,11 +134,15 @@ def test_ticks_are_not_logged(lines, enroll):
         ("1", "", False),
     ],
 )
-def test_an_id_is_taken_from_a_proxy_alone_and_only_where_it_is_one(app, monkeypatch, proxies, given, kept):
+def test_an_id_is_taken_from_a_proxy_alone_and_only_where_it_is_one(
+    app, monkeypatch, proxies, given, kept
+):
     from app import create_app
 
     monkeypatch.setenv("KAKUNIN_PROXIES", proxies)
-    answer = create_app().test_client().get("/healthz", environ_overrides={"HTTP_X_REQUEST_ID": given})
+    answer = (
+        create_app().test_client().get("/healthz", environ_overrides={"HTTP_X_REQUEST_ID": given})
+    )
     assert (answer.headers["X-Request-ID"] == given) == kept
     assert answer.headers["X-Request-ID"]
 
@@ -138,16 +152,22 @@ def test_an_exception_in_the_log_bears_the_id_of_its_answer(app, monkeypatch, ca
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
     answer = Phone(app).get("/login").response
     assert answer.status_code == 500
-    assert f"Exception in login.login [GET], request {answer.headers['X-Request-ID']}" in caplog.text
+    assert (
+        f"Exception in login.login [GET], request {answer.headers['X-Request-ID']}" in caplog.text
+    )
 
 
 @pytest.fixture
 def roster_days_ago(time):
     """Sets the age of the last import."""
-    return lambda days, seconds=0: models.RosterImport.update(at=int(time()) - days * 86400 - seconds).execute()
+    return lambda days, seconds=0: models.RosterImport.update(
+        at=int(time()) - days * 86400 - seconds
+    ).execute()
 
 
-@pytest.mark.parametrize(("seconds", "days", "old"), [(0, 35, False), (1, 35, True), (1, 36, False), (1, 0, False)])
+@pytest.mark.parametrize(
+    ("seconds", "days", "old"), [(0, 35, False), (1, 35, True), (1, 36, False), (1, 0, False)]
+)
 def test_a_roster_is_old_once_more_than_the_days_of_the_setting_passed(
     app, roster_days_ago, time, caplog, seconds, days, old
 ):
@@ -158,7 +178,9 @@ def test_a_roster_is_old_once_more_than_the_days_of_the_setting_passed(
     assert ("flask roster import" in caplog.text) == old
 
 
-def test_an_old_roster_is_told_at_the_start_and_then_once_a_day_until_the_next_import(app, roster_days_ago, time, caplog):
+def test_an_old_roster_is_told_at_the_start_and_then_once_a_day_until_the_next_import(
+    app, roster_days_ago, time, caplog
+):
     post, told = app.extensions["kakunin"].mailer, []
     roster_days_ago(36)
     for _ in range(49):
@@ -174,8 +196,8 @@ def test_an_old_roster_is_told_at_the_start_and_then_once_a_day_until_the_next_i
 
 def test_before_the_first_import_the_roster_is_old(app, time):
     models.RosterImport.delete().execute()
-    assert models.RosterImport.age(time()) is None
-    assert models.RosterImport.is_old(time(), 35)
+    assert housekeeping.roster_age(time()) is None
+    assert housekeeping.roster_is_old(time(), 35)
 
 
 @pytest.fixture
@@ -201,6 +223,7 @@ QUIET = {
     "codes_failed_last_day": 0,
     "mails_waiting": 0,
     "oldest_mail_seconds": 0,
+    "mail_threads": 0,
     "displays_live": 0,
     "sessions": 0,
     "members_web": 0,
@@ -260,7 +283,7 @@ def test_a_display_is_live_no_longer_once_its_session_ended(stats, enroll):
 def test_a_code_that_waits_or_failed_is_seen(app, stats, letters, enroll, time, monkeypatch):
     post = app.extensions["kakunin"].mailer
     enroll(NAO).send("logout")
-    monkeypatch.setattr(post, "ring", lambda: None)
+    monkeypatch.setattr(post, "wake", lambda: None)
     phone = Phone(app)
     phone.get("/login")
     phone.send(username=letters[NAO][0], password=PASSWORD)
@@ -268,7 +291,11 @@ def test_a_code_that_waits_or_failed_is_seen(app, stats, letters, enroll, time, 
     assert (stats()["mails_waiting"], stats()["oldest_mail_seconds"]) == (1, 7)
     post.drain(Broken(smtplib.SMTPRecipientsRefused({"x@example.jp": (550, b"no such user")})))
     found = stats()
-    assert (found["mails_waiting"], found["oldest_mail_seconds"], found["codes_failed_last_hour"]) == (0, 0, 1)
+    assert (
+        found["mails_waiting"],
+        found["oldest_mail_seconds"],
+        found["codes_failed_last_hour"],
+    ) == (0, 0, 1)
     assert found["codes_sent_last_hour"] == 1  # of first use
 
 
@@ -302,14 +329,24 @@ def test_without_json_the_same_figures_are_lines_to_read(app, stats):
 def test_the_clause_and_the_method_agree_on_which_sessions_run(app, enroll, time):
     enroll(NAO)
     account, now = models.Session.get().account_id, int(time())
-    idle, trusted, life = models.SESSION_IDLE + models.SEEN_EVERY, models.SESSION_IDLE_TRUSTED, models.SESSION_LIFE
+    idle, trusted, life = (
+        models.SESSION_IDLE + models.SEEN_EVERY,
+        models.SESSION_IDLE_TRUSTED,
+        models.SESSION_LIFE,
+    )
     moments = [now - length + step for length in (idle, trusted, life) for step in (-1, 0, 1)]
-    for number, (begun, seen, trust, ended) in enumerate(itertools.product(moments, moments, (True, False), (None, now))):
+    for number, (begun, seen, trust, ended) in enumerate(
+        itertools.product(moments, moments, (True, False), (None, now))
+    ):
         values = {"created_at": begun, "seen_at": seen, "trusted": trust, "ended_at": ended}
         models.Session.create(id=f"s{number}", account=account, **values)
     for moment in (now, now + 0.9):
-        by_clause = {session.id for session in models.Session.select().where(models.Session.runs(moment))}
-        assert by_clause == {session.id for session in models.Session.select() if session.runs_at(moment)}
+        by_clause = {
+            session.id for session in models.Session.select().where(models.Session.runs(moment))
+        }
+        assert by_clause == {
+            session.id for session in models.Session.select() if session.runs_at(moment)
+        }
         assert len(by_clause) > 1
 
 
@@ -318,13 +355,21 @@ def test_only_members_are_counted_without_an_index(app, stats, time, monkeypatch
     asked = []
     execute = models.database.obj.execute_sql
     monkeypatch.setattr(
-        models.database.obj, "execute_sql", lambda sql, *rest: asked.append((sql, *rest)) or execute(sql, *rest)
+        models.database.obj,
+        "execute_sql",
+        lambda sql, *rest: asked.append((sql, *rest)) or execute(sql, *rest),
     )
     stats()
     scanned = []
     for sql, *values in asked:
-        if sql.startswith("SELECT") and "schema_migration" not in sql and "sqlite_master" not in sql:
+        if (
+            sql.startswith("SELECT")
+            and "schema_migration" not in sql
+            and "sqlite_master" not in sql
+        ):
             plan = execute(f"EXPLAIN QUERY PLAN {sql}", *values).fetchall()
-            scanned += [sql for step in plan if step[3].startswith("SCAN") and "roster_import" not in sql]
+            scanned += [
+                sql for step in plan if step[3].startswith("SCAN") and "roster_import" not in sql
+            ]
     assert len(scanned) == 1, scanned
     assert 'FROM "member"' in scanned[0]

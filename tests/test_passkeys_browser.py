@@ -7,7 +7,8 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conftest import NAO, PASSWORD, first_use, submit
+from tests.support.browsers import first_use, submit
+from tests.support.people import NAO, PASSWORD
 
 LOGIN = "/login/passkey"
 REFUSED = "このスマホの顔や指では、ログインできませんでした"
@@ -34,7 +35,9 @@ class Lock:
             "isUserVerified": True,
             "automaticPresenceSimulation": True,
         }
-        self.id = self.cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
+        self.id = self.cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})[
+            "authenticatorId"
+        ]
 
     def set(self, method: str, **options: bool) -> None:
         self.cdp.send(f"WebAuthn.{method}", {"authenticatorId": self.id, **options})
@@ -99,7 +102,9 @@ def test_a_phone_without_the_mark_is_offered_its_passkey_with_the_id(added, name
 
 def test_an_answer_that_was_used_is_worth_nothing(added, named):
     sent = []
-    added.on("request", lambda request: sent.append(request) if request.url.endswith(LOGIN) else None)
+    added.on(
+        "request", lambda request: sent.append(request) if request.url.endswith(LOGIN) else None
+    )
     button(added).click()
     added.wait_for_url(f"{named[0]}/")
     cookie = sent[0].all_headers()["cookie"]
@@ -110,7 +115,9 @@ def test_an_answer_that_was_used_is_worth_nothing(added, named):
         "Cookie": cookie,
         "Content-Type": "application/x-www-form-urlencoded",
     }
-    again = added.request.post(named[0] + LOGIN, data=sent[0].post_data, headers=headers, max_redirects=0)
+    again = added.request.post(
+        named[0] + LOGIN, data=sent[0].post_data, headers=headers, max_redirects=0
+    )
     assert again.status == 422
     assert REFUSED in again.text()
     added.goto(f"{named[0]}/")
@@ -174,7 +181,9 @@ def test_a_phone_is_added_later_from_the_account(phone, named, postbox, lock):
 
 
 @pytest.mark.parametrize("able", ["no lock", "no script"])
-def test_a_phone_that_cannot_is_offered_nothing_and_logs_in_as_before(chromium, named, postbox, able):
+def test_a_phone_that_cannot_is_offered_nothing_and_logs_in_as_before(
+    chromium, named, postbox, able
+):
     context = chromium.new_context(locale="ja-JP", java_script_enabled=able == "no lock")
     phone = context.new_page()
     phone.set_default_timeout(10_000)

@@ -1,4 +1,5 @@
-"""A CSV file in, checked rows out: every column's rule, every date form, and every file that is none."""
+"""A CSV file in, checked rows out: every column's rule, every date form, and every file that is
+none."""
 
 import csv
 import datetime as dt
@@ -10,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dates import BadDate, in_words, parse_date
-from roster import FIELDS, Roster, columns, findings
-from roster.columns import TITLES
+from roster import Roster, columns, findings
+from roster.columns import FIELDS, TITLES
 from roster.findings import Findings, plain_cell
-from roster.parallel import Lost, spawned
 from roster.reading import Unreadable
+from tests.support.office import text_of
 
 TODAY = dt.date(2026, 11, 23)
 INSURERS = {"06139463", "63139463"}
@@ -41,15 +42,6 @@ PERSON = {
     "備考": "",
     "不開示": "",
 }
-
-
-def text_of(rows, header=None, **dialect):
-    out = io.StringIO()
-    header = header or list(rows[0])
-    writer = csv.writer(out, **dialect)
-    writer.writerow(header)
-    writer.writerows([row.get(name, "") for name in header] for row in rows)
-    return out.getvalue()
 
 
 @pytest.fixture
@@ -161,17 +153,23 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("column", "value", "says"), WRONG)
-def test_a_bad_cell_alone_is_named_with_line_column_value_and_what_is_expected(read, column, value, says):
+def test_a_bad_cell_alone_is_named_with_line_column_value_and_what_is_expected(
+    read, column, value, says
+):
     rows, found = read([PERSON, PERSON | {"番号": "2048", "加入者ID": "A2"} | {column: value}])
     assert found.errors == 1
     start, _, text = found.messages[0].partition(": ")
-    assert start.startswith(f"line 3, column {column}, value {findings.shown(value)}"), found.messages
+    assert start.startswith(f"line 3, column {column}, value {findings.shown(value)}"), (
+        found.messages
+    )
     assert says in text
     assert len(rows) == 2
 
 
 def test_every_column_has_a_bad_cell_in_the_table():
-    assert {column for column, _, _ in WRONG} == set(PERSON) == {t.japanese for t in TITLES.values()}
+    assert (
+        {column for column, _, _ in WRONG} == set(PERSON) == {t.japanese for t in TITLES.values()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,8 +215,24 @@ def test_reason_seven_is_always_paper_and_withheld(read):
         ({"氏名": "佐倉 ●人"}, "●"),
         ({"氏名": "\ue001田 直人"}, "外字"),
         ({"氏名": "𠮷田 直人"}, "外字"),
-        ({"有効期限": "2028-12-01", "生年月日": "1953-12-02", "一部負担金の割合": "2割", "発効期日": "R7.12.1"}, None),
-        ({"有効期限": "2028-12-01", "生年月日": "1953-12-01", "一部負担金の割合": "2割", "発効期日": "R7.12.1"}, "75歳"),
+        (
+            {
+                "有効期限": "2028-12-01",
+                "生年月日": "1953-12-02",
+                "一部負担金の割合": "2割",
+                "発効期日": "R7.12.1",
+            },
+            None,
+        ),
+        (
+            {
+                "有効期限": "2028-12-01",
+                "生年月日": "1953-12-01",
+                "一部負担金の割合": "2割",
+                "発効期日": "R7.12.1",
+            },
+            "75歳",
+        ),
         ({"一部負担金の割合": "2割", "発効期日": "R7.12.1"}, "70歳になっていない"),
         ({"生年月日": "1956-11-01"}, "70歳以上"),
         ({"生年月日": "1956-11-23"}, None),
@@ -230,6 +244,33 @@ def test_what_is_odd_is_taken_with_one_warning(read, change, says):
     assert found.errors == 0, found.messages
     assert found.warnings == (1 if says else 0), found.messages
     assert says is None or says in found.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [("氏名", ""), ("氏名", "直\u202e人"), ("氏名カナ", "あ" * 101), ("備考", "い" * 501)],
+)
+def test_a_wrong_cell_hides_no_warning_of_its_neighbours(read, column, wrong):
+    people = [PERSON | {"加入者ID": f"A{i}", "番号": str(i)} for i in range(5)]
+    people[0] |= {"氏名": "佐倉 ●", "氏名カナ": "サクラ 𠮷", "備考": "𠮷"}
+    people[2] |= {column: wrong}
+    _, found = read(people)
+    assert (found.errors, found.warnings) == (1, 3), found.messages
+    assert [message.partition(", value")[0] for message in found.messages] == [
+        f"line 4, column {column}",
+        *[f"line 2, column {name}" for name in ("氏名", "氏名カナ", "備考")],
+    ]
+
+
+@pytest.mark.parametrize(
+    "character", ["\u202e", "\u202a", "\u2066", "\u2069", "\u200e", "\u200f", "\u061c"]
+)
+@pytest.mark.parametrize("column", ["加入者ID", "番号", "氏名", "氏名カナ", "事業所名称", "備考"])
+def test_a_character_that_turns_the_others_round_is_an_error(read, column, character):
+    _, found = read([PERSON | {column: f"佐{character}倉"}])
+    assert (found.errors, found.warnings) == (1, 0)
+    assert "向きを変える" in found.messages[0]
+    assert character not in found.messages[0]
 
 
 def test_repairs_are_counted_and_reported(read, tmp_path):
@@ -245,8 +286,23 @@ def test_repairs_are_counted_and_reported(read, tmp_path):
 
 
 DATES = [
-    *("19800101", "1980-01-01", "1980/1/1", "S55.1.1", "昭和55年1月1日", "5550101", "１９８０年１月１日", "s55/01/01"),
-    *("昭和 55 年 1 月 1 日", "㍼55年1月1日", "1980/01/01 0:00:00", "1980-01-01T00:00:00", "1980.1.1"),
+    *(
+        "19800101",
+        "1980-01-01",
+        "1980/1/1",
+        "S55.1.1",
+        "昭和55年1月1日",
+        "5550101",
+        "１９８０年１月１日",
+        "s55/01/01",
+    ),
+    *(
+        "昭和 55 年 1 月 1 日",
+        "㍼55年1月1日",
+        "1980/01/01 0:00:00",
+        "1980-01-01T00:00:00",
+        "1980.1.1",
+    ),
 ]
 
 
@@ -274,7 +330,15 @@ def test_an_era_reaches_from_its_first_day_to_its_last(text, day):
 
 
 @pytest.mark.parametrize(
-    "text", ["令和元年4月30日", "平成31年5月1日", "昭和64年1月8日", "平成元年1月7日", "明治45年7月31日", "昭和0年1月1日"]
+    "text",
+    [
+        "令和元年4月30日",
+        "平成31年5月1日",
+        "昭和64年1月8日",
+        "平成元年1月7日",
+        "明治45年7月31日",
+        "昭和0年1月1日",
+    ],
 )
 def test_a_day_outside_its_era_is_an_error(text):
     with pytest.raises(BadDate):
@@ -282,7 +346,18 @@ def test_a_day_outside_its_era_is_an_error(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1980-1/1", "1980年1月1", "１", "1980-01-01 12:30", "19801301", "18001231", "-1980-1-1", "9" * 50]
+    "text",
+    [
+        "",
+        "1980-1/1",
+        "1980年1月1",
+        "１",
+        "1980-01-01 12:30",
+        "19801301",
+        "18001231",
+        "-1980-1-1",
+        "9" * 50,
+    ],
 )
 def test_what_names_no_day_is_an_error(text):
     with pytest.raises(BadDate):
@@ -307,7 +382,9 @@ def test_lines_count_as_in_excel_where_a_cell_holds_a_line_break(read):
 
 def test_empty_rows_are_passed_over_and_still_counted_as_lines(read):
     header, row = text_of([PERSON]).splitlines()
-    _, found = read(f"{header}\r\n\r\n{',' * (len(PERSON) - 1)}\r\n{row}\r\n{row.replace('1979-06-12', 'x')}\r\n\r\n")
+    _, found = read(
+        f"{header}\r\n\r\n{',' * (len(PERSON) - 1)}\r\n{row}\r\n{row.replace('1979-06-12', 'x')}\r\n\r\n"
+    )
     assert found.errors == 1
     assert found.messages[0].startswith("line 5, column 生年月日, value x")
 
@@ -360,7 +437,17 @@ def test_a_missing_required_column_is_named_and_the_others_are_checked_all_the_s
 
 
 def test_what_is_wrong_with_a_row_is_all_told_at_once(read):
-    _, found = read([PERSON | {"性別": "9", "資格喪失年月日": "2000-01-01", "有効期限": "2025-01-01", "備考": "\ue000"}])
+    _, found = read(
+        [
+            PERSON
+            | {
+                "性別": "9",
+                "資格喪失年月日": "2000-01-01",
+                "有効期限": "2025-01-01",
+                "備考": "\ue000",
+            }
+        ]
+    )
     assert sorted(m.split(",")[1] for m in found.messages) == [
         " column 備考",
         " column 性別",
@@ -368,9 +455,20 @@ def test_what_is_wrong_with_a_row_is_all_told_at_once(read):
         " column 資格喪失年月日",
     ]
     _, found = read(
-        [PERSON | {"交付方法": "FAX", "交付年月日": "", "生年月日": "2099-01-01", "資格取得年月日": "1900-01-01"}]
+        [
+            PERSON
+            | {
+                "交付方法": "FAX",
+                "交付年月日": "",
+                "生年月日": "2099-01-01",
+                "資格取得年月日": "1900-01-01",
+            }
+        ]
     )
-    assert sorted(m.split(",")[1] for m in found.messages) == [" column 交付方法", " column 生年月日"]
+    assert sorted(m.split(",")[1] for m in found.messages) == [
+        " column 交付方法",
+        " column 生年月日",
+    ]
 
 
 def test_english_headers_in_any_order_and_capitals_are_known(read):
@@ -415,9 +513,15 @@ HOSTILE = {
     "UTF-16": (HEADER.encode("utf-16"), "UTF-16"),
     "NUL bytes": (HEADER.encode() + b"\n\0\0\n", "NUL"),
     "one endless line": (b"A" * 3_000_000, "1行が長すぎます"),
-    "one endless line after the header": (HEADER.encode() + b"\n" + b"," * 3_000_000, "1行が長すぎます"),
+    "one endless line after the header": (
+        HEADER.encode() + b"\n" + b"," * 3_000_000,
+        "1行が長すぎます",
+    ),
     "an unclosed quote": (HEADER.encode() + b'\n"' + b"abc,\n" * 300_000, "引用符"),
-    "a row of endless quoted lines": (HEADER.encode() + b"\n" + b'"\n",' * 9_000_000, "1行が長すぎます"),
+    "a row of endless quoted lines": (
+        HEADER.encode() + b"\n" + b'"\n",' * 9_000_000,
+        "1行が長すぎます",
+    ),
     "100,000 columns": (HEADER.encode() + b",x" * 100_000 + b"\n", "列が100021あります"),
     "no header": (b"1,2,3\n4,5,6\n", "見出し"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(1, 256)) * 9, "見出し"),
@@ -457,51 +561,13 @@ def test_a_value_in_a_message_is_one_line_without_anything_a_terminal_obeys(read
 
 
 def test_only_a_thousand_messages_are_kept_errors_first_and_all_are_in_the_report(read, tmp_path):
-    people = [PERSON | {"加入者ID": f"A{i}", "番号": str(i), "氏名": "●"} for i in range(1500)] + [PERSON | {"性別": "9"}]
+    people = [PERSON | {"加入者ID": f"A{i}", "番号": str(i), "氏名": "●"} for i in range(1500)] + [
+        PERSON | {"性別": "9"}
+    ]
     _, found = read(people, report=tmp_path / "r.csv")
     assert (found.errors, found.warnings, len(found.messages)) == (1, 1500, 1000)
     assert found.messages[0].startswith("line 1502, column 性別")
     assert len((tmp_path / "r.csv").read_text("utf-8-sig").splitlines()) == 1502
-
-
-def test_a_process_of_its_own_reads_the_same_rows_and_says_the_same(tmp_path):
-    people = [PERSON | {"加入者ID": f"A{i}", "番号": str(i), "枝番": str(i % 10), "氏名": "●"} for i in range(2500)]
-    path = tmp_path / "roster.csv"
-    path.write_text(text_of([*people, PERSON | {"性別": "9", "生年月日": "5540612"}]))
-    said = []
-    for apart_from in (0, 1 << 30):
-        report = tmp_path / f"{apart_from}.csv"
-        with Findings(report) as found:
-            roster = Roster(path, INSURERS, TODAY)
-            roster.check_header(found)
-            rows = [row for batch in roster.checked(found, apart_from=apart_from) for row in zip(*batch, strict=True)]
-            found.error(9999, "x", "", "last")
-        said.append((rows, found.messages, found.repairs, found.repaired, roster.rows, roster.example, report.read_text()))
-    assert said[0] == said[1]
-    assert len(said[0][0]) == 2501
-
-
-def test_a_process_of_its_own_says_in_the_same_sentence_what_cannot_be_read(tmp_path):
-    path = tmp_path / "roster.csv"
-    path.write_bytes(HOSTILE["an unclosed quote"][0])
-    with pytest.raises(Unreadable, match="引用符"):
-        list(Roster(path, INSURERS, TODAY).checked(Findings(), apart_from=0))
-
-
-def test_a_reader_that_stops_early_leaves_no_process_behind():
-    begun = spawned(lambda send: [send(i) for i in range(10**9)])
-    assert next(begun) == 0
-    begun.close()
-
-
-def test_a_process_that_fails_is_not_taken_for_one_that_ended(capfd):
-    def work(send):
-        send(1)
-        raise RuntimeError("broken")
-
-    with pytest.raises(Lost):
-        list(spawned(work))
-    assert "broken" in capfd.readouterr().err
 
 
 # A roster written in any allowed form reads back to the same people.
@@ -525,7 +591,9 @@ def forms(day):
     ]
 
 
-names = st.text(st.sampled_from("佐倉直人髙﨑德栁瀨濵アーｱ ●Oé-"), min_size=1, max_size=20).filter(lambda s: s.strip())
+names = st.text(st.sampled_from("佐倉直人髙﨑德栁瀨濵アーｱ ●Oé-"), min_size=1, max_size=20).filter(
+    lambda s: s.strip()
+)
 wide = str.maketrans("0123456789", "０１２３４５６７８９")
 
 
@@ -543,7 +611,16 @@ def written(draw):
             name = name.replace("é", "e")
         sex = draw(st.sampled_from([1, 2, 3]))
         number = str(draw(st.integers(0, 10**6)))
-        people.append((name.strip(), born.isoformat(), joined.isoformat(), sex, f"06139463\t128\t{number}", f"{i:02d}"))
+        people.append(
+            (
+                name.strip(),
+                born.isoformat(),
+                joined.isoformat(),
+                sex,
+                f"06139463\t128\t{number}",
+                f"{i:02d}",
+            )
+        )
         cells.append(
             PERSON
             | {
@@ -552,9 +629,15 @@ def written(draw):
                 "番号": draw(st.sampled_from([number, number.translate(wide), f" {number} "])),
                 "枝番": draw(st.sampled_from([f"{i:02d}", str(i), str(i).translate(wide)])),
                 "氏名": name,
-                "生年月日": draw(st.sampled_from(forms(born))).translate(draw(st.sampled_from([wide, {}]))),
+                "生年月日": draw(st.sampled_from(forms(born))).translate(
+                    draw(st.sampled_from([wide, {}]))
+                ),
                 "資格取得年月日": draw(st.sampled_from(forms(joined))),
-                "性別": draw(st.sampled_from([str(sex), {1: "男", 2: "女", 3: "裏面参照"}[sex], str(sex).translate(wide)])),
+                "性別": draw(
+                    st.sampled_from(
+                        [str(sex), {1: "男", 2: "女", 3: "裏面参照"}[sex], str(sex).translate(wide)]
+                    )
+                ),
                 "交付事由": "",
                 "交付方法": "",
             }
@@ -562,7 +645,9 @@ def written(draw):
     mark = draw(st.sampled_from([",", "\t", ";"]))
     end = draw(st.sampled_from(["\r\n", "\n"]))
     quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-    return people, text_of(cells, header, delimiter=mark, lineterminator=end, quoting=quoting).encode(encoding)
+    return people, text_of(
+        cells, header, delimiter=mark, lineterminator=end, quoting=quoting
+    ).encode(encoding)
 
 
 @settings(deadline=None, max_examples=150)

@@ -15,10 +15,10 @@ import pytest
 
 import models
 from accounts import passwords
-from bench.crowd import hold
-from bench.live import open_displays
-from bench.servers import environment, serving
-from imports import stores
+from database import is_sqlite
+from tests.support.crowd import hold
+from tests.support.displays import open_displays
+from tests.support.servers import environment, serving
 
 PEOPLE, PASSWORD = 60, "correct horse battery 9"
 
@@ -49,7 +49,12 @@ def site(fresh, tmp_path, hung_mail):
     hashed = passwords.hash_password(PASSWORD)
     for number in range(1, PEOPLE + 1):
         email = f"p{number}@example.jp"
-        changes = {"login_id": f"K{number:09}", "password_hash": hashed, "email": email, "email_key": email}
+        changes = {
+            "login_id": f"K{number:09}",
+            "password_hash": hashed,
+            "email": email,
+            "email_key": email,
+        }
         models.Account.update(**changes).where(models.Account.member == number).execute()
     models.database.close_all()
     with serving("app:serve", **settings) as (port, _):
@@ -63,7 +68,10 @@ def request(port: int, method: str, path: str, fields=None, cookie: str = ""):
     body = None
     if fields is not None:
         body = urllib.parse.urlencode(fields)
-        headers |= {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+        headers |= {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Sec-Fetch-Site": "same-origin",
+        }
     link.request(method, path, body, headers)
     answer = link.getresponse()
     text = answer.read().decode()
@@ -81,7 +89,9 @@ def test_with_the_mail_server_hung_and_fifty_logins_in_flight_ticks_go_on(site):
         logins = [pool.submit(log_in, port, number) for number in range(1, 51)]
         crowd = hold(port, phones[50:], 6)
         answers = [login.result() for login in logins]
-    refused = [(status, text) for status, headers, text in answers if headers["Location"] != "/login/code"]
+    refused = [
+        (status, text) for status, headers, text in answers if headers["Location"] != "/login/code"
+    ]
     assert not refused
     assert crowd.missed == 0
     assert crowd.percentile(0.5) < 100
@@ -93,10 +103,13 @@ def test_with_the_mail_server_hung_and_fifty_logins_in_flight_ticks_go_on(site):
 
 
 def hold_writers() -> None:
-    """As a long import would, and longer: whoever writes waits until this thread's transaction ends."""
-    models.database.begin(*["IMMEDIATE"] * stores.is_sqlite())
-    if not stores.is_sqlite():
-        models.database.execute_sql("LOCK TABLE session, challenge, counter, account IN SHARE ROW EXCLUSIVE MODE")
+    """As a long import would, and longer: whoever writes waits until this thread's transaction
+    ends."""
+    models.database.begin(*["IMMEDIATE"] * is_sqlite())
+    if not is_sqlite():
+        models.database.execute_sql(
+            "LOCK TABLE session, challenge, counter, account IN SHARE ROW EXCLUSIVE MODE"
+        )
 
 
 def test_while_every_place_in_flask_is_stuck_ticks_go_on_and_no_login_fails(site):
@@ -114,7 +127,8 @@ def test_while_every_place_in_flask_is_stuck_ticks_go_on_and_no_login_fails(site
     assert crowd.missed == 0
     assert crowd.renewed >= 5
     assert crowd.percentile(0.5) < 100
-    assert {status for status, _, _ in answers} <= {303, 503}  # 503 is for those that were not admitted
+    # 503 is for those that were not admitted
+    assert {status for status, _, _ in answers} <= {303, 503}
     assert sum(status == 303 for status, _, _ in answers) >= still
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import secrets
+
 import pytest
 
 import settings
 from settings import BadSetting
+
+LINK = {"text": "医療費", "url": "https://example.jp/"}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,18 @@ from settings import BadSetting
         ("KAKUNIN_INSURERS", '{"06139463": {}}', "needs a name"),
         ("KAKUNIN_SECRET_KEY_FALLBACKS", '["short"]', "32 characters"),
         ("KAKUNIN_DATABASE_URL", "mysql://x", "must begin"),
+        (
+            "KAKUNIN_INSURERS",
+            '{"06139463": {"name": "x", "paper_url": "javascript:alert(1)"}}',
+            "https://",
+        ),
+        (
+            "KAKUNIN_INSURERS",
+            '{"06139463": {"name": "x", "links": [{"text": "a", "url": "data:x"}]}}',
+            "https://",
+        ),
+        ("KAKUNIN_INSURERS", '{"06139463": {"name": "x", "links": [{"text": "a"}]}}', "links"),
+        ("KAKUNIN_INSURERS", json.dumps({"06139463": {"name": "x", "links": [LINK] * 6}}), "links"),
     ],
 )
 def test_a_setting_that_cannot_be_used_stops_the_program(app, monkeypatch, name, value, part):
@@ -44,6 +61,10 @@ def test_a_secret_of_digits_stays_text(app, monkeypatch):
     ("name", "value", "part"),
     [
         ("SECRET_KEY", "short", "KAKUNIN_SECRET_KEY"),
+        ("SECRET_KEY", "a" * 64, "openssl rand"),
+        ("SECRET_KEY", "changeme" * 8, "openssl rand"),
+        ("SECRET_KEY", "0123456" * 5 + "0", "of at least 8 kinds"),
+        ("SECRET_KEY_FALLBACKS", ["changeme" * 4], "openssl rand"),
         ("MAIL_URL", "", "KAKUNIN_MAIL_URL"),
         ("INSURERS", {}, "KAKUNIN_INSURERS"),
         ("BASE_URL", "", "KAKUNIN_BASE_URL"),
@@ -71,3 +92,35 @@ def test_mails_come_from_the_host_that_members_type_where_nothing_else_is_said(a
     monkeypatch.delenv("KAKUNIN_MAIL_FROM")
     monkeypatch.setenv("KAKUNIN_BASE_URL", "https://web.example.jp/")
     assert create_app().config["MAIL_FROM"] == "noreply@web.example.jp"
+
+
+def test_codes_are_written_onto_no_disk_in_production(app):
+    secure = app.config | {"INSECURE_COOKIES": 0, "BASE_URL": "https://web.example.jp"}
+    settings.check_serving(secure)
+    with pytest.raises(BadSetting, match="outbox"):
+        settings.check_serving(secure | {"MAIL_URL": "outbox:///tmp/x"})
+
+
+def test_every_key_that_openssl_makes_is_taken():
+    for _ in range(20_000):
+        settings.check_keys(
+            {"SECRET_KEY": secrets.token_hex(16), "SECRET_KEY_FALLBACKS": [secrets.token_hex(32)]}
+        )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("roster", "import", __file__), ("members", "reissue", "K234", "--credentials", "x")],
+)
+def test_no_letter_is_made_under_a_key_that_can_be_guessed(app, command):
+    app.config["SECRET_KEY"] = "a" * 32
+    done = app.test_cli_runner().invoke(args=command)
+    assert done.exit_code == 1
+    assert "openssl rand" in done.output
+
+
+def test_an_insurers_links_have_a_text_in_each_language(app, monkeypatch):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_INSURERS", json.dumps({"06139463": {"name": "x", "links": [LINK]}}))
+    assert create_app().config["INSURERS"]["06139463"]["links"] == [LINK | {"text_en": "医療費"}]

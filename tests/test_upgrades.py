@@ -1,5 +1,6 @@
-"""From each released schema to today's and on, with rows in it, by several at once, beside others; and older programs on newer
-schemas. What is newer than today are the examples of docs/upgrades.md."""
+"""From each released schema to today's and on, with rows in it, by several at once, beside others;
+and older programs on newer schemas. What is newer than today are the examples of docs/upgrades.md.
+"""
 
 import contextlib
 import os
@@ -17,11 +18,12 @@ from playhouse.schema_diff import diff_models
 import database
 import models
 import settings
-from imports import stores
+from database import is_sqlite
 from models import Account, Member
-from tests.conftest import NAO, ROSTERS
+from tests.support.people import NAO
+from tests.support.sample import ROSTERS
 from tests.test_commands import RELEASED
-from tests.test_imports import HEAD, ROOT, WIFE, clerk, counts, everything  # noqa: F401
+from tests.test_imports import HEAD, ROOT, WIFE, counts, everything  # noqa: F401
 
 ROWS = {
     "member": "id, public_id, household, insurer_number, symbol, number, branch, name, kana, birth_date, sex, relation,"
@@ -47,8 +49,11 @@ def write() -> None:
 
 
 def read() -> list:
-    columns = {table: row.split(" | ")[0] for table, row in ROWS.items()}
-    return [models.database.execute_sql(f"SELECT {names} FROM {table}").fetchall() for table, names in columns.items()]
+    columns = {table: row.split(" | ")[0].replace("public_id, ", "") for table, row in ROWS.items()}
+    return [
+        models.database.execute_sql(f"SELECT {names} FROM {table}").fetchall()
+        for table, names in columns.items()
+    ]
 
 
 @pytest.fixture
@@ -56,7 +61,9 @@ def newer(tmp_path):
     """The folder of the next version's migrations."""
     folder = tmp_path / "migrations"
     shutil.copytree(settings.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs/upgrades.md").read_text("utf-8"), re.S)
+    examples = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/upgrades.md").read_text("utf-8"), re.S
+    )
     assert len(examples) == 2
     newest = max(int(path.name[:4]) for path in folder.glob("*.py"))
     for number, example in enumerate(examples, newest + 1):
@@ -70,12 +77,14 @@ def is_newer() -> bool:
         columns = {column.name for column in models.database.get_columns("member")}
         indexes = {index.name for index in models.database.get_indexes("member")}
         broken = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
-        valid = stores.is_sqlite() or models.database.execute_sql(broken).fetchone() == (0,)
+        valid = is_sqlite() or models.database.execute_sql(broken).fetchone() == (0,)
     return {"nickname", "visits"} <= columns and "member_name" in indexes and valid
 
 
 @pytest.mark.parametrize("release", RELEASED)
-def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes_what_it_wrote(fresh, newer, release):
+def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes_what_it_wrote(
+    fresh, newer, release
+):
     database.connect(fresh())
     Runner(models.database.obj, str(settings.MIGRATIONS)).up(release.removesuffix(".py"))
     write()
@@ -92,9 +101,65 @@ def test_a_released_schema_becomes_todays_with_its_rows_and_the_next_still_takes
     assert read() == before
 
 
+@pytest.fixture
+def released(fresh):
+    """released(rows) makes a database of version 0.1.0 with these members, and upgrades it."""
+
+    def released(rows: list[dict]) -> list[Member]:
+        database.connect(fresh())
+        runner = Runner(models.database.obj, str(settings.MIGRATIONS))
+        runner.up("0001_initial")
+        columns, values = ROWS["member"].split(" | ")
+        for row in rows:
+            given = dict(zip(columns.split(", "), values.split(", "), strict=True)) | {
+                k: repr(v) for k, v in row.items()
+            }
+            models.database.execute_sql(
+                f"INSERT INTO member ({', '.join(given)}) VALUES ({', '.join(given.values())})"
+            )
+        runner.up()
+        return list(Member.select().order_by(Member.id))
+
+    return released
+
+
+def test_an_upgrade_gives_every_certificate_a_new_random_id(released):
+    people = released(
+        [{"id": n, "public_id": f"{n:x}{'0' * 20}"} for n in (1, 2, 19_999, 20_000, 45_000)]
+    )
+    ids = [person.public_id for person in people]
+    assert len(set(ids)) == 5
+    assert all(re.fullmatch("[0-9a-f]{24}", id) for id in ids)
+    assert not any("0" * 20 in id for id in ids)
+
+
+def test_an_upgrade_keeps_permissions_whose_giver_is_certain(released):
+    rows = [
+        ("h", 1, False),
+        ("h", 2, True),
+        ("h", 2, False),
+        ("handed on", 1, False),
+        ("handed on", 1, False),
+    ]
+    rows += [("handed on", 2, True), ("headless", 2, True)]
+    people = released(
+        [
+            {
+                "id": n,
+                "public_id": f"p{n}",
+                "household": household,
+                "relation": relation,
+                "shows_children": shows,
+            }
+            for n, (household, relation, shows) in enumerate(rows, 1)
+        ]
+    )
+    assert [person.allowed_by for person in people] == [None, 1, *[None] * 5]
+
+
 def upgrade(folder) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.clerk", "db", "upgrade"],
+        [sys.executable, "-m", "tests.support.clerk", "db", "upgrade"],
         cwd=ROOT,
         env=os.environ | {"TEST_MIGRATIONS": str(folder)},
         stdout=subprocess.PIPE,
@@ -104,7 +169,7 @@ def upgrade(folder) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("begin", ["empty", "behind"])
-def test_upgrades_at_once_all_succeed_and_each_migration_runs_once(clerk, fresh, newer, begin):  # noqa: F811
+def test_upgrades_at_once_all_succeed_and_each_migration_runs_once(clerk, fresh, newer, begin):
     if begin == "behind":
         clerk.roster([HEAD])
     models.database.close_all()
@@ -115,20 +180,26 @@ def test_upgrades_at_once_all_succeed_and_each_migration_runs_once(clerk, fresh,
     assert [run.returncode for run in runs] == [0] * 3, said
     names = sorted(path.stem for path in newer.glob("*.py"))
     expected = names if begin == "empty" else names[-2:]
-    assert sorted(said) == sorted(["\n".join(expected) + "\n", *["The schema is up to date.\n"] * 2])
+    assert sorted(said) == sorted(
+        ["\n".join(expected) + "\n", *["The schema is up to date.\n"] * 2]
+    )
     assert is_newer()
-    assert [name for (name,) in models.database.execute_sql("SELECT name FROM schema_migration ORDER BY id")] == names
+    assert [
+        name
+        for (name,) in models.database.execute_sql("SELECT name FROM schema_migration ORDER BY id")
+    ] == names
     assert Member.select().count() == (begin == "behind")
 
 
 @contextlib.contextmanager
 def in_use():
-    """Somebody's transaction that an upgrade must wait for: on PostgreSQL one that reads, as a backup does."""
+    """Somebody's transaction that an upgrade must wait for: on PostgreSQL one that reads, as a
+    backup does."""
     begun, over = threading.Event(), threading.Event()
 
     def use() -> None:
         with models.database.connection_context():
-            models.database.begin(*["IMMEDIATE"] * stores.is_sqlite())
+            models.database.begin(*["IMMEDIATE"] * is_sqlite())
             Member.select().count()
             begun.set()
             over.wait(60)
@@ -144,7 +215,7 @@ def in_use():
         user.join()
 
 
-def test_an_upgrade_that_waits_for_a_table_keeps_nobody_else_waiting(clerk, newer):  # noqa: F811
+def test_an_upgrade_that_waits_for_a_table_keeps_nobody_else_waiting(clerk, newer):
     with in_use():
         run, longest = upgrade(newer), 0.0
         until = time.monotonic() + 5
@@ -160,10 +231,10 @@ def test_an_upgrade_that_waits_for_a_table_keeps_nobody_else_waiting(clerk, newe
     assert is_newer()
 
 
-def test_an_upgrade_that_waited_long_enough_says_so_and_changes_nothing(clerk, newer, monkeypatch):  # noqa: F811
+def test_an_upgrade_that_waited_long_enough_says_so_and_changes_nothing(clerk, newer, monkeypatch):
     monkeypatch.setattr(settings, "MIGRATIONS", newer)
-    monkeypatch.setattr("commands.UPGRADE_WAITS", 0)
-    if stores.is_sqlite():
+    monkeypatch.setattr("commands.operations.UPGRADE_WAITS", 0)
+    if is_sqlite():
         models.database.close_all()
         models.database.pragma("busy_timeout", 100, permanent=True)
     with in_use():
@@ -198,11 +269,14 @@ def test_a_program_put_back_serves_on_the_newer_schema(app, older, enroll, log_i
     assert is_newer()
 
 
-def test_an_older_program_imports_into_the_newer_schema(clerk, older):  # noqa: F811
+def test_an_older_program_imports_into_the_newer_schema(clerk, older):
     older(clerk.run)
     done = clerk.roster(ROSTERS / "roster-utf8.csv")
     assert (counts(done), Account.select().exists()) == ((12, 0, 0, 0, 0), True)
     assert counts(clerk.roster([HEAD | {"備考": "新しい"}, WIFE]))[:2] != (0, 0)
     assert (
-        models.database.execute_sql("SELECT count(*) FROM member WHERE visits = 0 AND nickname IS NULL").fetchone()[0] >= 12
+        models.database.execute_sql(
+            "SELECT count(*) FROM member WHERE visits = 0 AND nickname IS NULL"
+        ).fetchone()[0]
+        >= 12
     )

@@ -1,4 +1,5 @@
-"""One file a journey. Here: what each request passes before its view, and how views are put into the program.
+"""One file a journey. Here: what each request passes before its view, and how views are put into
+the program.
 
 An endpoint is private unless it is in PUBLIC.
 """
@@ -11,9 +12,21 @@ from flask import Flask, Response, current_app, redirect, request, session, url_
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 
+from database import database
 from front import assets
-from models import SEEN_EVERY, Account, Member, Session, database
-from views import account, certificate, code, errors, home, language, login, passkeys, password, welcome
+from models import SEEN_EVERY, Account, Member, Session
+from views import (
+    account,
+    certificate,
+    code,
+    errors,
+    home,
+    language,
+    login,
+    passkeys,
+    password,
+    welcome,
+)
 from views.forms import check_origin, has_passkey, own_insurer, passkey_site
 from views.services import htmx, now
 
@@ -55,7 +68,8 @@ def register(app: Flask, manager: LoginManager) -> None:
 
 
 def guard() -> ResponseReturnValue | None:
-    """Connect to the database, check the origin of a POST, and turn strangers away from what is not PUBLIC.
+    """Connect to the database, check the origin of a POST, and turn strangers away from what is not
+    PUBLIC.
 
     A stranger whose code is still on its way is led back to the page that asks for it.
     """
@@ -69,7 +83,9 @@ def guard() -> ResponseReturnValue | None:
         session.pop(name, None)
     if page := code.pending():
         return redirect(url_for(page), 303)
-    target = request.full_path.rstrip("?") if request.method == "GET" and request.path != "/" else None
+    target = (
+        request.full_path.rstrip("?") if request.method == "GET" and request.path != "/" else None
+    )
     address = url_for("login.login", next=target, ended=1 if ended else None)
     return ("", 401, {"HX-Redirect": address}) if htmx else redirect(address, 303)
 
@@ -79,12 +95,18 @@ def load_session(session_id: str) -> Session | None:
 
     A page view is noted, a poll is not.
     """
-    found = Session.select(Session, Account, Member).join(Account).join(Member).where(Session.id == session_id).first()
+    found = (
+        Session.select(Session, Account, Member)
+        .join(Account)
+        .join(Member)
+        .where(Session.id == session_id)
+        .first()
+    )
     if found is None or not found.runs_at(now()):
         return None
     if request.endpoint not in POLLS and found.seen_at + SEEN_EVERY <= now():
         Session.update(seen_at=int(now())).where(Session.id == session_id).execute()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def never_stored(response: Response) -> Response:

@@ -1,4 +1,5 @@
-"""One's own account: change of password and address, where one is logged in, which phones are trusted."""
+"""One's own account: change of password and address, where one is logged in, which phones are
+trusted."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from flask_login import current_user
 
 import accounts
 from accounts import limits, passwords, sessions
-from accounts.codes import TooManyCodes, send_code
+from accounts.codes import send_code
 from accounts.passkeys import AT_MOST
 from models import Audit, Display, Passkey, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven, wrong_code
@@ -24,9 +25,12 @@ WRONG_PASSWORD = lazy_gettext("今のパスワードが違います。もう一�
 
 @pages.get("")
 def settings() -> ResponseReturnValue:
-    """Show where one is logged in, one's passkeys and trusted phones, and when one showed one's own certificate."""
+    """Show where this person is logged in, their passkeys, which phones are trusted, and when they
+    showed their own certificate."""
     account, moment = current_user.account, now()
-    running = Session.select().where(Session.account == account.member_id, Session.ended_at.is_null())
+    running = Session.select().where(
+        Session.account == account.member_id, Session.ended_at.is_null()
+    )
     sessions = [
         {"device": s.device, "seen_at": s.seen_at, "here": s.id == current_user.id}
         for s in running.order_by(Session.seen_at.desc())
@@ -43,7 +47,11 @@ def settings() -> ResponseReturnValue:
         }
         for t in trusted.order_by(Trust.created_at.desc())
     ]
-    kept = Passkey.select().where(Passkey.account == account.member_id).order_by(Passkey.created_at.desc())
+    kept = (
+        Passkey.select()
+        .where(Passkey.account == account.member_id)
+        .order_by(Passkey.created_at.desc())
+    )
     own = Display.member == account.member_id, Display.viewer == account.member_id
     shown = Display.select().where(*own).order_by(Display.started_at.desc()).limit(10)
     return render_template(
@@ -74,7 +82,7 @@ def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
 
 @pages.route("/password", methods=["GET", "POST"])
 def password() -> ResponseReturnValue:
-    """A new password ends every session and every trust, this one too."""
+    """Set a new password, which ends every session and every trust, this one too."""
     form = new_form()
     if request.method != "POST":
         return render_template("account/password.html", form=form)
@@ -85,7 +93,7 @@ def password() -> ResponseReturnValue:
     if form.errors:
         return form_page("account/password.html", form)
     accounts.set_password(current_user.account, new, now(), "password.changed")
-    services().mailer.ring()
+    services().mailer.wake()
     session.clear()
     flash(gettext("パスワードを変えました。新しいパスワードで、もう一度ログインしてください。"))
     return redirect(url_for("login.login"), 303)
@@ -93,7 +101,8 @@ def password() -> ResponseReturnValue:
 
 @pages.route("/email", methods=["GET", "POST"])
 def email() -> ResponseReturnValue:
-    """A new address counts when its code comes back. The answer is the same where it belongs to somebody else."""
+    """Send a code to a new address, which counts once the code comes back. The answer is the same
+    if it is somebody else's."""
     form = new_form("email")
     if request.method != "POST":
         return render_template("account/email.html", form=form)
@@ -106,7 +115,7 @@ def email() -> ResponseReturnValue:
     decoy = accounts.email_owner(new, current_user.account) is not None
     try:
         challenge = send_code(current_user.account, "email", now(), email=new, decoy=decoy)
-    except TooManyCodes as error:
+    except limits.TooMany as error:
         return refused("account/email.html", form, error.until, SENT)
     prove(current_user.account)
     bind(challenge)
@@ -128,7 +137,7 @@ def email_code() -> ResponseReturnValue:
         return wrong_code(challenge, form)
     for name in ("challenge", "proof"):
         session.pop(name, None)
-    services().mailer.ring()
+    services().mailer.wake()
     flash(gettext("メールアドレスを変えました。"))
     return redirect(url_for("account.settings"), 303)
 
@@ -136,7 +145,11 @@ def email_code() -> ResponseReturnValue:
 @pages.post("/sessions/end")
 def end_others() -> ResponseReturnValue:
     """End every other session of this account with one tap."""
-    others = Session.account == current_user.account_id, Session.id != current_user.id, Session.ended_at.is_null()
+    others = (
+        Session.account == current_user.account_id,
+        Session.id != current_user.id,
+        Session.ended_at.is_null(),
+    )
     Session.update(ended_at=int(now())).where(*others).execute()
     Audit.note(now(), "sessions.ended", current_user.account_id)
     flash(gettext("ほかの端末を、すべてログアウトしました。"))

@@ -5,14 +5,23 @@ from __future__ import annotations
 import secrets
 
 import segno
-from flask import Blueprint, abort, current_app, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    abort,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from markupsafe import Markup
 
 from dates import today
 from front.clock import cookie
-from models import DEPENDENT, DISPLAY_LIFE, SUBSCRIBER, Display, Member, RosterImport
+from models import DEPENDENT, DISPLAY_LIFE, Display, Member, RosterImport
 from settings import insurer_of
 from views.services import now, services
 
@@ -21,13 +30,18 @@ pages = Blueprint("certificate", __name__, url_prefix="/certificates")
 
 @pages.get("/mine")
 def mine() -> ResponseReturnValue:
-    """Where an icon on the home screen begins: one's own certificate, or home, which says why there is none."""
-    return redirect(url_for("certificate.show", public_id=current_user.account.member.public_id))
+    """Lead an icon on the home screen to home if others can be shown there, else to one's own
+    certificate."""
+    me = current_user.account.member
+    if me.shows_others_on(today(now()), current_app.config["GUARDIAN_AGE"]):
+        return redirect(url_for("home.home"))
+    return redirect(url_for("certificate.show", public_id=me.public_id))
 
 
 @pages.get("/<public_id>")
 def show(public_id: str) -> ResponseReturnValue:
-    """The page whose clock ticks. Its opening is recorded; what this login may not show does not exist."""
+    """Show the page whose clock ticks, and record that it was opened. Answer 404 to whatever this
+    login may not show."""
     me, moment, day = current_user.account.member, now(), today(now())
     member = Member.get_or_none(Member.public_id == public_id)
     if member is None or not me.may_show(member, day, current_app.config["GUARDIAN_AGE"]):
@@ -35,7 +49,11 @@ def show(public_id: str) -> ResponseReturnValue:
     if member.state_on(day) != "valid":
         return redirect(url_for("home.home"), 303)
     display = Display.create(
-        id=secrets.token_urlsafe(16), session=current_user.id, viewer=me, member=member, started_at=int(moment)
+        id=secrets.token_urlsafe(16),
+        session=current_user.id,
+        viewer=me,
+        member=member,
+        started_at=int(moment),
     )
     clock = services().clock
     path = url_for("certificate.clock", public_id=public_id, display_id=display.id)
@@ -44,11 +62,13 @@ def show(public_id: str) -> ResponseReturnValue:
         render_template(
             "certificate/certificate.html",
             member=member,
-            subscriber_name=_subscriber_name(member),
+            subscriber=member.subscriber_on(day) if member.relation == DEPENDENT else None,
             insurer=insurer_of(current_app.config, member),
             imported_on=today(imported.at) if imported else None,
-            clock=Markup(clock.fragment(path, moment).decode()),  # noqa: S704 - made of our own address and the time
-            qr_svg=_qr(url_for("login.login", _external=True)),
+            clock_url=path,
+            clock=Markup(clock.fragment(moment).decode()),  # noqa: S704 - made of the time
+            staff_address=url_for("home.staff", _external=True).partition("//")[2],
+            qr_svg=qr(url_for("login.login", _external=True)),
         )
     )
     raw = cookie(request.environ, clock.session_cookie)
@@ -56,25 +76,19 @@ def show(public_id: str) -> ResponseReturnValue:
     return response
 
 
-def _subscriber_name(member: Member) -> str | None:
-    """A dependent's certificate names the subscriber (47条3項)."""
-    if member.relation != DEPENDENT:
-        return None
-    head = Member.household == member.household, Member.relation == SUBSCRIBER
-    return Member.select(Member.name).where(*head).scalar()
-
-
-def _qr(address: str) -> Markup:
+def qr(address: str) -> Markup:
+    """Return a QR code of the address, as SVG."""
     return Markup(segno.make(address).svg_inline(scale=4, svgclass=None, lineclass=None))  # noqa: S704 - segno's own SVG
 
 
 @pages.get("/<public_id>/clock/<display_id>")
 def clock(public_id: str, display_id: str) -> ResponseReturnValue:
-    """The tick was refused. Everything is checked again; then one sentence for every cause, and no trigger."""
+    """Answer a tick that was refused in front: check everything again, then say the same sentence
+    for every cause, without a trigger."""
     front, moment, path = services().clock, now(), request.path
     raw = cookie(request.environ, front.session_cookie)
     if front.live(public_id, display_id, raw, moment):
-        response = make_response(front.fragment(path, moment))
+        response = make_response(front.fragment(moment))
         response.headers.add("Set-Cookie", front.grant(raw, path, moment))
         return response
     again = None
@@ -82,7 +96,7 @@ def clock(public_id: str, display_id: str) -> ResponseReturnValue:
     display = Display.select(Display, Member).join(Member, on=Display.member).where(*mine).first()
     if display is not None and moment >= display.started_at + DISPLAY_LIFE:
         me, day = current_user.account.member, today(moment)
-        if display.member.state_on(day) == "valid" and me.may_show(display.member, day, current_app.config["GUARDIAN_AGE"]):
+        if me.can_show(display.member, day, current_app.config["GUARDIAN_AGE"]):
             again = url_for("certificate.show", public_id=public_id)
     response = make_response(render_template("certificate/_ended.html", again_url=again))
     response.headers.add("Set-Cookie", front.clear(path))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Flask, current_app, redirect, render_template, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
-from peewee import DataError, InterfaceError, OperationalError
-from playhouse.pool import MaxConnectionsExceeded
+from peewee import DataError
 from werkzeug.exceptions import HTTPException, NotFound
 
+from database import AWAY
 from front.middleware import plain
 from models import Stale
 from views.formats import language
@@ -28,7 +28,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, explain)
     app.register_error_handler(Stale, start_again)
     app.register_error_handler(DataError, no_such_text)
-    for error in (OperationalError, InterfaceError, MaxConnectionsExceeded):
+    for error in AWAY:
         app.register_error_handler(error, no_database)
 
 
@@ -38,7 +38,11 @@ def explain(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None or code < 400:
         return error
     sentence = SENTENCES.get(code, SENTENCES[400 if code < 500 else 500])
-    headers = [(name, value) for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")]
+    headers = [
+        (name, value)
+        for name, value in error.get_headers()
+        if name not in ("Content-Type", "Content-Length")
+    ]
     return render_template("error.html", code=code, sentence=sentence, home=True), code, headers
 
 
@@ -49,7 +53,8 @@ def start_again(_error: Stale) -> ResponseReturnValue:
 
 
 def no_such_text(_error: DataError) -> ResponseReturnValue:
-    """Answer 404: PostgreSQL was asked for an id with a NUL in it, which it cannot hold, so nobody has that id."""
+    """Answer 404: PostgreSQL was asked for an id with a NUL in it, which it cannot hold, so nobody
+    has that id."""
     return explain(NotFound())
 
 

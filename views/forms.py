@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,8 @@ SENT = _(
 
 @dataclass
 class Form:
-    """What was typed (never a password), what is wrong with each field, and a sentence about the whole."""
+    """What was typed (never a password), what is wrong with each field, and a sentence about the
+    whole."""
 
     values: dict[str, str]
     errors: dict[str, str] = field(default_factory=dict)
@@ -35,7 +37,8 @@ class Form:
 
 
 def new_form(*names: str) -> Form:
-    """Return what was typed into these fields, without NULs: nobody types them, and PostgreSQL stores none."""
+    """Return what was typed into these fields, without NULs: nobody types them, and PostgreSQL
+    stores none."""
     return Form({name: request.form.get(name, "").replace("\0", "") for name in names})
 
 
@@ -44,7 +47,9 @@ def form_page(template: str, form: Form, status: int = 422, **context: Any) -> R
     return render_template(template, form=form, **context), status
 
 
-def refused(template: str, form: Form, until: float, why: str = TRIED, **context: Any) -> ResponseReturnValue:
+def refused(
+    template: str, form: Form, until: float, why: str = TRIED, **context: Any
+) -> ResponseReturnValue:
     """Return the same form with 429, a sentence that names the time, and Retry-After in seconds."""
     form.message = why % {"time": time_of_day(until + 59), "insurer": own_insurer()["name"]}
     return later(form_page(template, form, 429, **context), until)
@@ -74,20 +79,38 @@ def check_origin() -> None:
 def is_own_path(target: str) -> bool:
     """Return whether `next` leads to a page of ours."""
     parts = urlsplit(target)
-    plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable() and "\\" not in target
+    plain = (
+        target.startswith("/")
+        and not target.startswith(("//", "/\\"))
+        and target.isprintable()
+        and "\\" not in target
+    )
     return plain and not parts.scheme and not parts.netloc
 
 
 def address() -> str:
-    """Return the client's address as limits count it: an IPv6 network counts as one."""
+    """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home
+    has, counts as one."""
     client = request.remote_addr or ""
-    return ":".join(client.split(":")[:4]) if client.count(":") >= 2 and "." not in client else client
+    try:
+        found = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client[:64]
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address
+    return str(found)
 
 
 def device() -> str:
     """Return what a member is told of a browser, in Japanese; it is translated where it is shown."""
     agent = request.headers.get("User-Agent", "")
-    kinds = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "パソコン"), ("Mac", "パソコン"))
+    kinds = (
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "パソコン"),
+        ("Mac", "パソコン"),
+    )
     return next((name for mark, name in kinds if mark in agent), "その他の端末")
 
 
@@ -97,20 +120,33 @@ def cookie_name(name: str) -> str:
 
 def cookie_options() -> dict[str, Any]:
     """Return the flags of every cookie of ours but the lease's, which is set in front of Flask."""
-    return {"secure": current_app.config["SESSION_COOKIE_SECURE"], "httponly": True, "samesite": "Lax"}
+    return {
+        "secure": current_app.config["SESSION_COOKIE_SECURE"],
+        "httponly": True,
+        "samesite": "Lax",
+    }
 
 
 def passkey_site() -> passkeys.Site | None:
-    """Return what passkeys are bound to, or None if there are none: they are forbidden, or the site is reached by an IP address.
+    """Return what passkeys are bound to, or None if there are none: they are forbidden, or the site
+    is reached by an IP address.
 
     It is the address that members type; in a demo, which has several, the one that was typed.
     """
-    typed = request.host_url if current_app.config["INSECURE_COOKIES"] else current_app.config["BASE_URL"]
+    typed = (
+        request.host_url
+        if current_app.config["INSECURE_COOKIES"]
+        else current_app.config["BASE_URL"]
+    )
     chosen, address = current_app.config["PASSKEYS"], urlsplit(typed.lower())
     host = address.hostname or ""
     if chosen == "0" or ":" in host or re.fullmatch(r"[\d.]*", host):
         return None
-    port = f":{address.port}" if address.port not in (None, 80 if address.scheme == "http" else 443) else ""
+    port = (
+        f":{address.port}"
+        if address.port not in (None, 80 if address.scheme == "http" else 443)
+        else ""
+    )
     return passkeys.Site(host if chosen == "1" else chosen, f"{address.scheme}://{host}{port}")
 
 
@@ -130,6 +166,10 @@ def own_mail_domain() -> str:
 
 
 def common_words() -> list[str]:
-    """Return the words that everybody here knows and no password may be made of: the insurers' names and the site's own."""
+    """Return the words that everybody here knows and no password may be made of: the insurers'
+    names and the site's own."""
     hosts = f"{urlsplit(current_app.config['BASE_URL']).hostname or ''}.{own_mail_domain()}"
-    return [*(insurer["name"] for insurer in current_app.config["INSURERS"].values()), *hosts.split(".")]
+    return [
+        *(insurer["name"] for insurer in current_app.config["INSURERS"].values()),
+        *hosts.split("."),
+    ]

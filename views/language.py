@@ -1,4 +1,5 @@
-"""Japanese, and English for those who do not read it: which of the two a page is in, and the switch at its foot."""
+"""Japanese, and English for those who do not read it: which of the two a page is in, and the switch
+at its foot."""
 
 from __future__ import annotations
 
@@ -21,7 +22,12 @@ CATALOGUES = assets.ROOT / "build" / "translations"
 
 def register(app: Flask) -> None:
     """Sentences are Japanese in the source; make install compiles the English catalogue."""
-    Babel(app, default_locale="ja", default_translation_directories=str(CATALOGUES), locale_selector=chosen)
+    Babel(
+        app,
+        default_locale="ja",
+        default_translation_directories=str(CATALOGUES),
+        locale_selector=chosen,
+    )
     app.jinja_env.filters.update(FILTERS)
     app.context_processor(shared)
 
@@ -37,7 +43,8 @@ def chosen() -> str:
 
 
 def other() -> tuple[str, str, str]:
-    """Return the language that the switch leads to: its code, its name, and where the switch is sent."""
+    """Return the language that the switch leads to: its code, its name, and where the switch is
+    sent."""
     code = "ja" if language() == "en" else "en"
     here = request.url_rule is not None and "GET" in (request.url_rule.methods or ())
     back = request.full_path.rstrip("?") if here else url_for("home.home")

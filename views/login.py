@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, make_response, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext
 from flask_login import current_user, login_user
 
 import accounts
 from accounts import limits, passwords, sessions
-from accounts.codes import TooManyCodes, send_code
+from accounts.codes import send_code
 from accounts.keys import fold, grouped
 from accounts.passkeys import Proof
 from models import Account, Audit, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven
-from views.forms import SENT, Form, address, cookie_name, cookie_options, device, form_page, is_own_path, new_form, refused
+from views.forms import (
+    SENT,
+    Form,
+    address,
+    cookie_name,
+    cookie_options,
+    device,
+    form_page,
+    is_own_path,
+    new_form,
+    refused,
+)
 from views.services import now, services
 
 pages = Blueprint("login", __name__)
 
 DAY = 86400
 BROWSER_LASTS = 400 * DAY
-"""Seconds that a browser keeps the mark of a login that finished there: as long as browsers keep any cookie."""
+"""Seconds that a browser keeps the mark of a login that finished there: as long as browsers keep
+any cookie."""
 WRONG = lazy_gettext(
     "IDまたはパスワードが違います。もう一度入力してください。はじめての方は、お手紙の仮パスワードを入力してください。"
 )
@@ -31,7 +52,9 @@ WRONG = lazy_gettext(
 def login() -> ResponseReturnValue:
     """Answer every failure with one vague message, after one argon2 verification."""
     form = new_form("username", "next")
-    secret = request.cookies.get(cookie_name("trust"), "") if current_app.config["TRUST_DAYS"] else ""
+    secret = (
+        request.cookies.get(cookie_name("trust"), "") if current_app.config["TRUST_DAYS"] else ""
+    )
     if request.method != "POST":
         if current_user.is_authenticated:
             return redirect(url_for("home.home"))
@@ -39,7 +62,9 @@ def login() -> ResponseReturnValue:
         mine = None if "other" in request.args else sessions.trusted(secret, now())
         if mine:
             form.values["username"] = grouped(mine.account.login_id)
-        return render_template("login/login.html", form=form, ended="ended" in request.args, known=mine is not None)
+        return render_template(
+            "login/login.html", form=form, ended="ended" in request.args, known=mine is not None
+        )
     keys, login_id = services().keys, fold(form.values["username"])[:64]
     account = accounts.find(login_id)
     trust = sessions.trusted(secret, now(), account) if account else None
@@ -48,7 +73,10 @@ def login() -> ResponseReturnValue:
         limits.take(keys, now(), *tries)
     except limits.TooMany as refusal:
         return refused("login/login.html", form, refusal.until)
-    if not passwords.authenticate(account, request.form.get("password", ""), keys) or account is None:
+    if (
+        not passwords.authenticate(account, request.form.get("password", ""), keys)
+        or account is None
+    ):
         Audit.note(now(), "login.failed", None, account.member_id if account else None)
         form.message = WRONG
         return form_page("login/login.html", form)
@@ -58,9 +86,16 @@ def login() -> ResponseReturnValue:
 
 
 def _tries(login_id: str, trust: Trust | None) -> list[limits.Try]:
-    """Return what a try counts against. A browser where a login of this ID finished before has a count of its own, so that
-    strangers, or colleagues at the same address, slow nobody down there."""
-    own = trust.id if trust else sessions.browser(request.cookies.get(cookie_name("browser"), ""), login_id, services().keys)
+    """Return what a try counts against. A browser where a login of this ID finished before has a
+    count of its own, so that strangers, or colleagues at the same address, slow nobody down there.
+    """
+    own = (
+        trust.id
+        if trust
+        else sessions.browser(
+            request.cookies.get(cookie_name("browser"), ""), login_id, services().keys
+        )
+    )
     if own:
         return [limits.Try(limits.PASSWORD_OF_BROWSER, own)]
     return [
@@ -72,12 +107,13 @@ def _tries(login_id: str, trust: Trust | None) -> list[limits.Try]:
 def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnValue:
     """Go on after the right password: to first use, to the code, or in.
 
-    Whoever was logged in on this browser is logged out. Nothing of the half-logged-in person survives in a later session.
+    Whoever was logged in on this browser is logged out. Nothing of the half-logged-in person
+    survives in a later session.
     """
     if account.password_hash is not None and trust is None:
         try:
             challenge = send_code(account, "login", now())
-        except TooManyCodes as error:
+        except limits.TooMany as error:
             return refused("login/login.html", form, error.until, SENT)
     end_session()
     session.clear()
@@ -99,9 +135,11 @@ def begin(
     trust_phone: bool = False,
     target: str = "",
 ) -> ResponseReturnValue:
-    """Start a session in an emptied cookie and go on to where the person wanted. `trust_phone` trusts this phone from now on.
+    """Start a session in an emptied cookie and go on to where the person wanted. `trust_phone`
+    trusts this phone from now on.
 
-    After a code, which is how a login without a trust and without a passkey's proof begins, home may offer a passkey.
+    After a code, which is how a login without a trust and without a passkey's proof begins, home
+    may offer a passkey.
     """
     days = current_app.config["TRUST_DAYS"]
     secret = request.cookies.get(cookie_name("trust"), "")
@@ -117,7 +155,9 @@ def begin(
     response = make_response(redirect(target if is_own_path(target) else url_for("home.home"), 303))
     if trust is not None:
         response.set_cookie(cookie_name("trust"), secret, max_age=days * DAY, **cookie_options())
-    kept = sessions.remember_browser(request.cookies.get(cookie_name("browser"), ""), account.login_id, services().keys)
+    kept = sessions.remember_browser(
+        request.cookies.get(cookie_name("browser"), ""), account.login_id, services().keys
+    )
     response.set_cookie(cookie_name("browser"), kept, max_age=BROWSER_LASTS, **cookie_options())
     return response
 
@@ -133,7 +173,9 @@ def code() -> ResponseReturnValue:
         return code_page(challenge, form)
     if wrong := unproven(challenge, form):
         return wrong
-    return begin(challenge.account, trust_phone=form.values["trust"] == "yes", target=session.get("next", ""))
+    return begin(
+        challenge.account, trust_phone=form.values["trust"] == "yes", target=session.get("next", "")
+    )
 
 
 def end_session() -> None:

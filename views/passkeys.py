@@ -1,6 +1,8 @@
-"""Login by the phone's own lock: offered on home after a code, added and removed in the account, used on the login page.
+"""Login by the phone's own lock: offered on home after a code, added and removed in the account,
+used on the login page.
 
-static/passkeys.js asks the phone. Each form sends what the phone answered, so that a login leads on as any other does.
+static/passkeys.js asks the phone. Each form sends what the phone answered, so that a login leads on
+as any other does.
 """
 
 from __future__ import annotations
@@ -65,12 +67,16 @@ def options(given: dict[str, object], cookie: str) -> Response:
 
 
 def asked(purpose: str) -> bytes:
-    """Return the challenge that this browser was given, once. Raise passkeys.Unproven if there is none that counts."""
-    return passkeys.asked(services().keys, purpose, request.cookies.get(cookie_name(CHALLENGE), ""), now())
+    """Return the challenge that this browser was given, once. Raise passkeys.Unproven if there is
+    none that counts."""
+    return passkeys.asked(
+        services().keys, purpose, request.cookies.get(cookie_name(CHALLENGE), ""), now()
+    )
 
 
 def mark(answer: ResponseReturnValue) -> Response:
-    """Have this browser's login page begin with the button. The cookie names nobody and grants nothing."""
+    """Have this browser's login page begin with the button. The cookie names nobody and grants
+    nothing."""
     response = make_response(answer)
     response.set_cookie(cookie_name("passkey"), "1", max_age=BROWSER_LASTS, **cookie_options())
     return response
@@ -85,7 +91,8 @@ def login_options() -> ResponseReturnValue:
 
 @pages.post("/login/passkey")
 def login() -> ResponseReturnValue:
-    """Log in by a passkey, which replaces ID, password and code. Answer every failure with one message.
+    """Log in by a passkey, which replaces ID, password and code. Answer every failure with one
+    message.
 
     A browser whose passkey is no longer kept here begins with ID and password again.
     """
@@ -99,7 +106,9 @@ def login() -> ResponseReturnValue:
         proof = passkeys.prove(request.form.get("answer", ""), asked(LOGIN), here)
     except passkeys.Unproven as error:
         Audit.note(now(), "passkey.failed", None)
-        form.message = gettext("このスマホの顔や指では、ログインできませんでした。IDとパスワードでログインしてください。")
+        form.message = gettext(
+            "このスマホの顔や指では、ログインできませんでした。IDとパスワードでログインしてください。"
+        )
         response = make_response(form_page("login/login.html", form, passkeys=error.known))
         if not error.known:
             response.delete_cookie(cookie_name("passkey"), **cookie_options())
@@ -110,14 +119,16 @@ def login() -> ResponseReturnValue:
 
 
 def fresh() -> bool:
-    """Return whether its owner proved within 15 minutes, by a login or by the password, that this session is theirs."""
+    """Return whether its owner proved within 15 minutes, by a login or by the password, that this
+    session is theirs."""
     account = proven(PROOF_LASTS)
     asked_again = account is not None and account == current_user.account
     return asked_again or -AHEAD <= now() - current_user.created_at < PROOF_LASTS
 
 
 def offered() -> bool:
-    """Return whether home offers a passkey: after a code, unless that was refused, or this browser has one that counts."""
+    """Return whether home offers a passkey: after a code, unless that was refused, or this browser
+    has one that counts."""
     if not session.get("offer") or passkey_site() is None or not fresh():
         return False
     kept = Passkey.select().where(Passkey.account == current_user.account_id).count()
@@ -133,7 +144,8 @@ def later() -> ResponseReturnValue:
 
 @pages.route("/account/passkey", methods=["GET", "POST"])
 def add() -> ResponseReturnValue:
-    """Show the button that adds this phone. Ask the password first if the login is older than 15 minutes."""
+    """Show the button that adds this phone. Ask the password first if the login is older than 15
+    minutes."""
     site()
     form = new_form()
     if request.method == "POST":
@@ -151,7 +163,9 @@ def add_options() -> ResponseReturnValue:
     if not fresh():
         abort(403)
     challenge, cookie = ask(f"add {current_user.id}")
-    return options(passkeys.to_create(current_user.account, here, own_insurer()["name"], challenge), cookie)
+    return options(
+        passkeys.to_create(current_user.account, here, own_insurer()["name"], challenge), cookie
+    )
 
 
 @pages.post("/account/passkey/keep")
@@ -162,16 +176,23 @@ def keep() -> ResponseReturnValue:
         return redirect(url_for("passkeys.add"), 303)
     try:
         challenge = asked(f"add {current_user.id}")
-        passkeys.add(current_user.account, request.form.get("answer", ""), challenge, here, device(), now())
+        passkeys.add(
+            current_user.account, request.form.get("answer", ""), challenge, here, device(), now()
+        )
     except passkeys.TooMany:
-        flash(gettext("登録できるのは%(count)s台までです。使わないものを削除してください。", count=passkeys.AT_MOST))
+        flash(
+            gettext(
+                "登録できるのは%(count)s台までです。使わないものを削除してください。",
+                count=passkeys.AT_MOST,
+            )
+        )
         return redirect(url_for("account.settings"), 303)
     except passkeys.Unproven:
         flash(gettext("登録できませんでした。これまでどおり、IDとパスワードでログインできます。"))
         return redirect(url_for("home.home"), 303)
     for name in ("offer", "proof"):
         session.pop(name, None)
-    services().mailer.ring()
+    services().mailer.wake()
     flash(gettext("次からは、このスマホの顔や指でログインできます。"))
     return mark(redirect(url_for("home.home"), 303))
 

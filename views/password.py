@@ -28,20 +28,25 @@ def forgot() -> ResponseReturnValue:
     if email is None or not login_id:
         form.message = gettext("ログインIDと、登録したメールアドレスの両方を入力してください。")
         return form_page("password/forgot.html", form)
-    pair = f"{login_id}\n{accounts.email_key(email)}"  # a wrong address uses up no mail of the right one
-    tries = limits.Try(limits.RESET_MAIL, pair), limits.Try(limits.RESET_MAIL_OF_ADDRESS, address(), about=pair)
+    # a wrong address uses up no mail of the right one
+    pair = f"{login_id}\n{accounts.email_key(email)}"
+    tries = (
+        limits.Try(limits.RESET_MAIL, pair),
+        limits.Try(limits.RESET_MAIL_OF_ADDRESS, address(), about=pair),
+    )
     try:
         limits.take(keys, now(), *tries)
     except limits.TooMany as refusal:
         return refused("password/forgot.html", form, refusal.until, SENT)
     accounts.ask_reset(login_id, email, now())
-    services().mailer.ring()
+    services().mailer.wake()
     return render_template("password/sent.html")
 
 
 @pages.route("/reset/<token>", methods=["GET", "POST"])
 def reset(token: str) -> ResponseReturnValue:
-    """Nothing changes until the form is sent: mail scanners open links."""
+    """Show the form that a reset link opens, and take it. Mail scanners open links, so nothing
+    changes before the form is sent."""
     keys = services().keys
     account = accounts.read_reset_token(token, keys)
     if account is None:
@@ -61,6 +66,6 @@ def reset(token: str) -> ResponseReturnValue:
         accounts.set_password(account, password, now(), "password.reset")
     except Stale:  # the link was used by another form at the same moment
         return render_template("password/expired.html"), 410
-    services().mailer.ring()
+    services().mailer.wake()
     flash(gettext("新しいパスワードになりました。ログインしてください。"))
     return redirect(url_for("login.login"), 303)

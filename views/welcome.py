@@ -1,4 +1,5 @@
-"""First use, with the letter's temporary password: birth date, own password, own e-mail address, then the code."""
+"""First use, with the letter's temporary password: birth date, own password, own e-mail address,
+then the code."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from flask_babel import gettext, lazy_gettext
 
 import accounts
 from accounts import limits, passwords
-from accounts.codes import TooManyCodes, send_code
+from accounts.codes import send_code
 from accounts.keys import grouped
 from dates import BadDate, parse_date
 from models import Account
@@ -34,7 +35,8 @@ EMAIL_FAULT = lazy_gettext("メールアドレスの形が正しくありませ�
 
 
 def newcomer() -> Account | None:
-    """Return the account whose temporary password was right in this browser, while it is still in force."""
+    """Return the account whose temporary password was right in this browser, while it is still in
+    force."""
     account = proven(LASTS)
     return account if account is not None and account.temporary_hash else None
 
@@ -56,7 +58,10 @@ def details() -> ResponseReturnValue:
         check_birth_date(account, form)
     except limits.TooMany as refusal:
         return refused("welcome/details.html", form, refusal.until, **shown)
-    email, password = accounts.clean_email(form.values["email"]), request.form.get("new-password", "")
+    email, password = (
+        accounts.clean_email(form.values["email"]),
+        request.form.get("new-password", ""),
+    )
     if email is None:
         form.errors["email"] = EMAIL_FAULT
     check_password(account, password, form)
@@ -65,8 +70,10 @@ def details() -> ResponseReturnValue:
     decoy = accounts.email_owner(email, account) is not None
     hashed = passwords.hash_password(password)
     try:
-        challenge = send_code(account, "register", now(), email=email, password_hash=hashed, decoy=decoy)
-    except TooManyCodes as error:
+        challenge = send_code(
+            account, "register", now(), email=email, password_hash=hashed, decoy=decoy
+        )
+    except limits.TooMany as error:
         return refused("welcome/details.html", form, error.until, SENT, **shown)
     prove(account)
     bind(challenge)
@@ -74,7 +81,8 @@ def details() -> ResponseReturnValue:
 
 
 def check_birth_date(account: Account, form: Form) -> None:
-    """Put into `form` what is wrong with the birth date. Raise TooMany after ten wrong ones a day; an unreadable one is no try."""
+    """Put into `form` what is wrong with the birth date. Raise TooMany after ten wrong ones a day;
+    an unreadable one is no try."""
     keys, one = services().keys, limits.Try(limits.BIRTH_DATE, str(account.member_id))
     try:
         born = parse_date(form.values["bday"])
@@ -85,11 +93,14 @@ def check_birth_date(account: Account, form: Form) -> None:
     if born == account.member.birth_date:
         limits.give_back(keys, now(), one)
     else:
-        form.errors["bday"] = gettext("生年月日が、届け出のものと違います。もう一度ご確認ください。")
+        form.errors["bday"] = gettext(
+            "生年月日が、届け出のものと違います。もう一度ご確認ください。"
+        )
 
 
 def check_password(account: Account, password: str, form: Form) -> None:
-    """Put into `form` why this cannot be the own password. It takes milliseconds, so it comes after the other fields."""
+    """Put into `form` why this cannot be the own password. It takes milliseconds, so it comes after
+    the other fields."""
     if fault := passwords.password_fault(password, account, common_words()):
         form.errors["new-password"] = PASSWORD_FAULTS[fault]
 

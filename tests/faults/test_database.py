@@ -1,25 +1,37 @@
-"""The database goes away, is cut off, or is full: what was answered is there afterwards, and nobody restarts the server."""
+"""The database goes away, is cut off, or is full: what was answered is there afterwards, and nobody
+restarts the server."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import resource
 import signal
 import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask import Flask
+from peewee import OperationalError
 
 import database
 import models
-from accounts import passwords
-from bench.crowd import hold
-from bench.live import open_displays
-from bench.servers import environment, serving
-from tests.conftest import BORN, PASSWORD, Box, import_sample, settings_for
-from tests.faults.machines import status, until, workers
-from tests.phone import Phone
-from tests.postgres import Cluster
+from accounts import housekeeping, passwords
+from accounts.mailer import WORKERS
+from models import Mail
+from tests.conftest import Box
+from tests.support.crowd import Phone as CrowdPhone
+from tests.support.crowd import hold
+from tests.support.displays import open_displays
+from tests.support.machines import status, until, workers
+from tests.support.people import BORN, PASSWORD, settings_for
+from tests.support.phone import Phone
+from tests.support.postgres import Cluster
+from tests.support.sample import import_sample
+from tests.support.servers import environment, serving
 
 
 def test_postgresql_stopped_and_started_again_under_forty_live_phones(tmp_path):
@@ -50,6 +62,175 @@ def test_postgresql_stopped_and_started_again_under_forty_live_phones(tmp_path):
             assert process.poll() is None
 
 
+def test_postgresql_that_hangs_holds_few_clocks_and_breaks_nothing(tmp_path, postbox):
+    """Frozen for four seconds it takes connections and is silent. Forty phones with a lease go on,
+    but for those in whose turn it froze; ticks without a lease, and 40 pages at once, are answered
+    by 503 or late, and mail goes out afterwards.
+    """
+    with Cluster(options="") as cluster:
+        settings = environment(tmp_path) | {"KAKUNIN_DATABASE_URL": cluster.url(), "WORKERS": "1"}
+        settings |= {"KAKUNIN_MAIL_URL": f"smtp://127.0.0.1:{postbox.port}"}
+        phones = open_displays(settings, 60)
+        live, late = phones[:40], phones[40:]
+        with serving("app:serve", **settings) as (port, process), ThreadPoolExecutor(60) as crowd:
+            hold(port, live, 2)  # everybody has a lease
+
+            def freeze() -> None:
+                time.sleep(4)
+                cluster.signal(signal.SIGSTOP)
+                time.sleep(1.5)  # in which renewals come to hang
+                pages = [crowd.submit(status, port, "/healthz") for _ in range(40)]
+                ticks = [crowd.submit(tick_status, port, phone) for phone in late]
+                time.sleep(2.5)
+                cluster.signal(signal.SIGCONT)
+                found.extend(answer.result()[0] for answer in pages)
+                refused.extend(answer.result() for answer in ticks)
+
+            found: list[int] = []
+            refused: list[int] = []
+            fault = threading.Thread(target=freeze)
+            fault.start()
+            outcome = hold(port, live, 11)
+            fault.join()
+            print(f"{outcome.missed} of {40 * 11} ticks lost while PostgreSQL hung for 4 s")
+            assert outcome.missed <= database.TICKS * 5, (
+                "each turn is held by one tick, which misses 4 or 5 of its phone's"
+            )
+            assert set(found) <= {200, 503}
+            assert set(refused) <= {200, 503}
+            assert refused.count(503) >= len(late) - database.TICKS
+            until(lambda: status(port, "/healthz")[0] == status(port, "/login")[0] == 200)
+            assert hold(port, phones, 2).missed == 0
+            database.connect(settings["KAKUNIN_DATABASE_URL"])
+            models.Account.update(email="p@example.jp", email_key="p@example.jp").where(
+                models.Account.member == 1
+            ).execute()
+            for _ in range(40):
+                Mail.queue(
+                    "password_changed", models.Account.get_by_id(1), "p@example.jp", time.time()
+                )
+            until(lambda: len(postbox.mails) == 40)
+            assert housekeeping.mail_threads(time.time()) == WORKERS
+            assert process.poll() is None
+        models.database.close_all()
+
+
+def tick_status(port: int, phone: CrowdPhone) -> int:
+    """The status of a tick that has no lease."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+    link.request("GET", phone.path, headers={"Cookie": f"session={phone.session}"})
+    answer = link.getresponse()
+    answer.read()
+    link.close()
+    return answer.status
+
+
+def test_a_burst_takes_no_more_connections_than_are_its_own_and_then_gets_a_sentence(
+    tmp_path, monkeypatch
+):
+    """Sixty threads at once, as on one process of two machines: they wait for each other. While all
+    are taken, a page says so and a live clock goes on.
+    """
+    with Cluster() as cluster:
+        settings_for(monkeypatch, cluster.url())
+        logins = import_sample(tmp_path)
+        from app import create_app
+
+        app, taken, leave = create_app(serving=True), threading.Semaphore(0), threading.Event()
+
+        def ask(_number: int) -> int:
+            with database.connected():
+                models.database.execute_sql("SELECT pg_sleep(0.2)")
+                found = models.database.execute_sql(
+                    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                )
+                return found.fetchone()[0]
+
+        def occupy(_number: int) -> None:
+            with database.connected():
+                taken.release()
+                leave.wait(20)
+
+        with ThreadPoolExecutor(60) as crowd:
+            assert max(crowd.map(ask, range(60))) <= database.PAGES + database.TICKS
+            monkeypatch.setattr(models.database.obj, "_wait_timeout", 0.1)
+            held = [crowd.submit(occupy, number) for number in range(database.PAGES)]
+            assert all(taken.acquire(timeout=5) for _ in held)
+            page = app.test_client().get("/login")
+            assert (page.status_code, page.headers["Retry-After"]) == (503, "10")
+            assert "1分ほど待って、もう一度お試しください" in page.text
+            clock = app.extensions["kakunin"].clock
+            monkeypatch.setattr(clock, "read_session", lambda raw: {"_user_id": raw})
+            assert clock.live("nobody", "nothing", "session", time.time(), patience=0) is False, (
+                "the clocks have their own"
+            )
+            leave.set()
+        assert app.test_client().get("/login").status_code == 200
+        assert logins
+        models.database.close_all()
+
+
+def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
+    """More logins than a process has connections wait for their turn, and another page is answered."""
+
+    class Turn:
+        def __enter__(self) -> None:
+            waiting.release()
+            assert over.wait(30)
+
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+    with Cluster() as cluster:
+        settings_for(monkeypatch, cluster.url())
+        monkeypatch.setenv("THREADS", "256")  # places for that many strangers' forms at once
+        import_sample(tmp_path)
+        from app import create_app
+
+        app, waiting, over = create_app(serving=True), threading.Semaphore(0), threading.Event()
+        monkeypatch.setattr(passwords, "_hashing", Turn())
+        monkeypatch.setattr(models.database.obj, "_wait_timeout", 1)
+        with ThreadPoolExecutor(30) as crowd:
+            try:
+                answers = []
+                # one by one, since few forms may come at the same moment
+                for number in range(database.PAGES + 4):
+                    answers.append(crowd.submit(login, app, f"A23456{number:04}"))
+                    assert waiting.acquire(timeout=5)
+                assert app.test_client().get("/healthz").status_code == 200
+            finally:
+                over.set()
+        assert {answer.result() for answer in answers} == {422}
+        models.database.close_all()
+
+
+def login(app: Flask, login_id: str) -> int:
+    """The status of a login with an ID that nobody has."""
+    form = {"username": login_id, "password": "wrong wrong wrong"}
+    return (
+        app.test_client()
+        .post("/login", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+        .status_code
+    )
+
+
+def test_a_statement_ends_after_a_while_in_the_server_and_never_in_a_command(monkeypatch):
+    with Cluster() as cluster:
+        monkeypatch.setattr(database, "SERVED_FOR", 1)
+        for serving_now in (True, False):
+            database.connect(cluster.url(), serving=serving_now)
+            ends = pytest.raises(OperationalError) if serving_now else contextlib.nullcontext()
+            with ends, database.connected():
+                models.database.execute_sql("SELECT pg_sleep(1.5)")
+        database.connect(cluster.url() + "?tcp_user_timeout=1234", serving=True)
+        with database.connected():
+            link = models.database.connection().pgconn
+            told = {option.keyword: option.val for option in link.info}
+        assert told[b"tcp_user_timeout"] == b"1234", "what the URL says wins"
+        assert told[b"keepalives_idle"] == b"10"
+        models.database.close_all()
+
+
 def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_path, monkeypatch):
     """As if its plug were pulled: with fsync on, what was answered as done is done."""
     with Cluster(options="") as cluster:
@@ -59,7 +240,7 @@ def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_
         app = create_app()
         mails = Box()
         mailer = app.extensions["kakunin"].mailer
-        monkeypatch.setattr(mailer, "ring", lambda: mailer.drain(mails))
+        monkeypatch.setattr(mailer, "wake", lambda: mailer.drain(mails))
         logins = import_sample(tmp_path)
         answered, begun = [], threading.Event()
 
@@ -67,9 +248,13 @@ def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_
             for number, name in enumerate(name for name in BORN if name in logins):
                 phone = Phone(app)
                 phone.get("/login")
-                with contextlib.suppress(AssertionError, KeyError, IndexError, StopIteration, AttributeError):
+                with contextlib.suppress(
+                    AssertionError, KeyError, IndexError, StopIteration, AttributeError
+                ):
                     phone.send(username=logins[name][0], password=logins[name][1])
-                    phone.send(bday=BORN[name], new_password=PASSWORD, email=f"p{number}@example.jp")
+                    phone.send(
+                        bday=BORN[name], new_password=PASSWORD, email=f"p{number}@example.jp"
+                    )
                     phone.send(code=mails.code)
                     if phone.page.url == "/":
                         answered.append(name)
@@ -92,7 +277,9 @@ def test_postgresql_cut_off_amid_registrations_keeps_each_that_was_answered(tmp_
         assert len(answered) < len([name for name in BORN if name in logins]), (
             "all were done before: this test shows nothing"
         )
-        print(f"{len(answered)} registrations answered as done, {len(set(answered) - kept)} of them lost")
+        print(
+            f"{len(answered)} registrations answered as done, {len(set(answered) - kept)} of them lost"
+        )
         assert set(answered) <= kept
         models.database.close_all()
 

@@ -1,4 +1,5 @@
-"""Two machines over one PostgreSQL, behind the proxy that deploy/ describes: nobody notices that one of them dies."""
+"""Two machines over one PostgreSQL, behind the proxy that deploy/ describes: nobody notices that
+one of them dies."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import http.client
 import itertools
 import re
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -15,9 +17,11 @@ import pytest
 from playwright.sync_api import expect
 
 from settings import SETTINGS
-from tests.conftest import NAO, PASSWORD, ROOT, first_use, import_sample, settings_for, submit
-from tests.faults.machines import FLASK, Machine, Nginx, until
-from tests.postgres import Cluster, free_port
+from tests.support.browsers import first_use, submit
+from tests.support.machines import FLASK, Machine, Nginx, until
+from tests.support.people import NAO, PASSWORD, settings_for
+from tests.support.postgres import Cluster, free_port
+from tests.support.sample import ROOT, import_sample
 
 WATCH = """() => {
     window.seen = []
@@ -33,13 +37,17 @@ WATCH = """() => {
 
 def skipped(times: list[str]) -> int:
     """The most seconds that were not shown between two that were."""
-    seconds = [sum(int(part) * unit for part, unit in zip(t.split(":"), (3600, 60, 1), strict=True)) for t in times]
+    seconds = [
+        sum(int(part) * unit for part, unit in zip(t.split(":"), (3600, 60, 1), strict=True))
+        for t in times
+    ]
     return max((later - sooner) % 86400 - 1 for sooner, later in itertools.pairwise(seconds))
 
 
 @pytest.fixture
 def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
-    """(the first machine, which serves; the second, which is not there yet; the proxy; logins by name), over TLS."""
+    """(the first machine, which serves; the second, which is not there yet; the proxy; logins by
+    name), over TLS."""
     with Cluster() as cluster:
         settings_for(monkeypatch, cluster.url())
         monkeypatch.delenv("KAKUNIN_INSECURE_COOKIES")
@@ -60,7 +68,10 @@ def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
 @pytest.fixture
 def phone(chromium):
     context = chromium.new_context(
-        viewport={"width": 390, "height": 844}, is_mobile=True, locale="ja-JP", ignore_https_errors=True
+        viewport={"width": 390, "height": 844},
+        is_mobile=True,
+        locale="ja-JP",
+        ignore_https_errors=True,
     )
     page = context.new_page()
     page.set_default_timeout(15_000)
@@ -118,9 +129,57 @@ def test_one_of_two_machines_dies_and_no_one_is_logged_out(two, phone, postbox):
     expect(phone.locator("form[action$='/logout']")).to_be_visible()
     second.kill()
     phone.goto(f"{nginx.address}/")
-    expect(phone.locator("h1")).to_contain_text("1分ほど待って")
-    names = (path for path in nginx.conf.parent.glob("*.log") if "/certificates/" in path.read_text("utf-8"))
+    expect(phone.locator("main")).to_contain_text("1分ほど待って")
+    names = (
+        path
+        for path in nginx.conf.parent.glob("*.log")
+        if "/certificates/" in path.read_text("utf-8")
+    )
     assert not list(names), "the proxy's log holds an address of a certificate"
+
+
+def test_the_proxy_takes_modern_ciphers_alone_and_no_flood_of_forms(two):
+    first, second, nginx, _ = two
+    address = nginx.address.removeprefix("https://")
+
+    def handshake(*options: str) -> int:
+        command = ["openssl", "s_client", "-connect", address, "-brief", *options]
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False
+        ).returncode
+
+    assert handshake("-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256") == 0
+    for old in ("AES128-GCM-SHA256", "AES256-SHA", "CAMELLIA256-SHA", "ECDHE-RSA-AES128-SHA"):
+        assert handshake("-tls1_2", "-cipher", old) != 0, old
+
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    link = http.client.HTTPSConnection(address, timeout=20, context=trusting)
+
+    def send(method: str) -> tuple[int, str]:
+        link.request(
+            method, "/login", "x=1" if method == "POST" else None, {"Sec-Fetch-Site": "cross-site"}
+        )
+        answer = link.getresponse()
+        return answer.status, answer.read().decode()
+
+    began = time.monotonic()
+    statuses = [send("POST")[0] for _ in range(400)]
+    free = 100 + 10 * (time.monotonic() - began)
+    assert set(statuses[:100]) == {403}  # a whole clinic at once
+    assert statuses.count(403) <= free + 2
+    if statuses.count(429):  # unless this machine is slower than ten a second
+        status, page = next(
+            (status, page) for status, page in iter(lambda: send("POST"), None) if status == 429
+        )
+        assert "10秒ほど待って" in page
+    assert send("GET")[0] == 200
+    for machine in (first, second):
+        machine.end()
+    status, page = send("GET")
+    assert status == 503
+    assert "1分ほど待って" in page
+    link.close()
 
 
 def slowly(machine: Machine) -> int:
@@ -129,7 +188,12 @@ def slowly(machine: Machine) -> int:
     body = urllib.parse.urlencode({"username": "A234567892", "password": "wrong"}).encode()
     link.putrequest("POST", "/login", skip_host=True)
     kind = "application/x-www-form-urlencoded"
-    headers = {"Host": "localhost", "Sec-Fetch-Site": "same-origin", "Content-Type": kind, "Content-Length": str(len(body))}
+    headers = {
+        "Host": "localhost",
+        "Sec-Fetch-Site": "same-origin",
+        "Content-Type": kind,
+        "Content-Length": str(len(body)),
+    }
     for name, value in headers.items():
         link.putheader(name, value)
     link.endheaders(body[:10])
@@ -140,12 +204,14 @@ def slowly(machine: Machine) -> int:
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path):
     verify = shutil.which("systemd-analyze")
-    assert verify, "python -m tests.ready installs systemd"
+    assert verify, "python -m tests.support.ready installs systemd"
     text = (ROOT / "deploy/kakunin.service").read_text("utf-8")
     assert text.count("/opt/kakunin/.venv/bin/flask") == 1
     unit = tmp_path / "kakunin.service"
     unit.write_text(text.replace("/opt/kakunin/.venv/bin/flask", FLASK[0]), "utf-8")
-    done = subprocess.run([verify, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [verify, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

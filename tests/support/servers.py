@@ -1,4 +1,5 @@
-"""What the live figures compare: this program, a bare callable, and the plain way, each under the same granian."""
+"""What the live figures compare: this program, a bare callable, and the plain way, each under the
+same granian."""
 
 from __future__ import annotations
 
@@ -9,49 +10,63 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-import database
+from flask import Flask
+
 import dates
-from tests.postgres import free_port
+from database import connect, database
+from front.middleware import Wsgi
+from tests.support.postgres import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def hello():
-    """The least that a WSGI server can be asked: a callable that answers with as many bytes as a tick."""
-    body = b"x" * 900
+def hello() -> Wsgi:
+    """The least that a WSGI server can be asked: a callable that answers with as many bytes as a
+    tick."""
+    body = b"x" * 620
 
-    def app(_environ, start_response):
-        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))])
+    def app(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response(
+            "200 OK",
+            [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))],
+        )
         return [body]
 
     return app
 
 
-def plain():
-    """The tick as one would write it without a lease: a Flask view, login_required, a look-up, a template."""
+def plain() -> Flask:
+    """The tick as one would write it without a lease: a Flask view, login_required, a look-up, a
+    template."""
     import datetime as dt
 
-    from flask import Flask, render_template_string
+    from flask import render_template_string
     from flask_login import LoginManager, login_required
 
     import models
 
     app = Flask(__name__)
     app.config.update(SECRET_KEY=os.environ["KAKUNIN_SECRET_KEY"], SESSION_COOKIE_NAME="session")
-    database.connect(os.environ["KAKUNIN_DATABASE_URL"])
+    connect(os.environ["KAKUNIN_DATABASE_URL"])
     login = LoginManager(app)
 
-    @login.user_loader
-    def load(session_id):
+    @login.user_loader  # type: ignore[untyped-decorator]
+    def load(session_id: str) -> Any:
         query = models.Session.select(models.Session, models.Account, models.Member)
-        return query.join(models.Account).join(models.Member).where(models.Session.id == session_id).first()
+        return (
+            query.join(models.Account)
+            .join(models.Member)
+            .where(models.Session.id == session_id)
+            .first()
+        )
 
     @app.get("/certificates/<public_id>/clock/<display_id>")
-    @login_required
-    def clock(public_id, display_id):
+    @login_required  # type: ignore[untyped-decorator]
+    def clock(public_id: str, display_id: str) -> str:
         member = models.Member.get(models.Member.public_id == public_id)
         now = dt.datetime.now(dates.JST)
         return render_template_string(
@@ -61,18 +76,18 @@ def plain():
         )
 
     @app.before_request
-    def connect():
-        models.database.connect(reuse_if_open=True)
+    def begin() -> None:
+        database.connect(reuse_if_open=True)
 
     @app.teardown_request
-    def close(_error):
-        models.database.close()
+    def close(_error: BaseException | None) -> None:
+        database.close()
 
     return app
 
 
 @contextlib.contextmanager
-def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.Popen]]:
+def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Granian with the settings of `make serve`, on a free port, for `target` (module:factory)."""
     port = free_port()
     code = f"from commands import server; server.start('127.0.0.1', '{port}', '{target}')"
@@ -101,7 +116,7 @@ def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.P
             process.kill()
 
 
-def usage(process: subprocess.Popen) -> tuple[float, float]:
+def usage(process: subprocess.Popen[bytes]) -> tuple[float, float]:
     """CPU seconds and resident MB of the server's workers."""
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     ticks = memory = 0.0

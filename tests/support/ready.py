@@ -1,4 +1,5 @@
-"""`python -m tests.ready` finds or installs the programs that the tests need, or says in a sentence what is missing."""
+"""`python -m tests.support.ready` finds or installs the programs that the tests need, or says in a
+sentence what is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import postgres
+from tests.support import postgres, webkit
 
 
 def browser() -> str | None:
@@ -36,15 +37,32 @@ class Program(NamedTuple):
     debian: tuple[str, ...]
     otherwise: tuple[str, ...] = ()
     """What installs it without apt-get and root."""
+    wanted: str = ""
+    """What becomes of the tests without it; if this is empty, they need it."""
 
 
 NEEDED = (
     Program(
-        "Chromium", browser, ("chromium", "fonts-noto-cjk"), (sys.executable, "-m", "playwright", "install", "chromium")
+        "Chromium",
+        browser,
+        ("chromium", "fonts-noto-cjk"),
+        (sys.executable, "-m", "playwright", "install", "chromium"),
     ),
     Program("PostgreSQL", postgres.programs, ("postgresql",)),
     Program("nginx", proxy, ("nginx-light",)),
     Program("systemd", lambda: shutil.which("systemd-analyze"), ("systemd",)),
+    Program(
+        "faketime",
+        lambda: shutil.which("faketime"),
+        ("faketime",),
+        wanted="no test runs on other days",
+    ),
+    Program(
+        "WebKit",
+        webkit.browser,
+        ("webkit2gtk-driver", "xvfb", "xauth"),
+        wanted="the tests in it are left out and counted",
+    ),
 )
 
 
@@ -54,16 +72,32 @@ def main() -> None:
         return
     if shutil.which("apt-get") and os.geteuid() == 0:
         packages = [package for program in missing for package in program.debian]
-        steps = [["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]]
+        steps = [
+            ["apt-get", "update", "-qq"],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        ]
     else:
         steps = [list(program.otherwise) for program in missing if program.otherwise]
     for step in steps:
-        sys.stdout.write(f"The tests need {' and '.join(program.name for program in missing)}: {' '.join(step)}\n")
+        sys.stdout.write(
+            f"The tests need {' and '.join(program.name for program in missing)}: {' '.join(step)}\n"
+        )
         sys.stdout.flush()
-        subprocess.run(step, stdout=subprocess.DEVNULL, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        subprocess.run(
+            step,
+            stdout=subprocess.DEVNULL,
+            check=False,
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+        )
     for program in missing:
-        if not program.found():
-            names = ", ".join(program.debian)
+        if program.found():
+            continue
+        names = ", ".join(program.debian)
+        if program.wanted:
+            sys.stdout.write(
+                f"{program.name} is not here (Debian's packages: {names}): {program.wanted}.\n"
+            )
+        else:
             sys.exit(
                 f"The tests need {program.name}, which could not be installed. Install it (Debian's packages: {names}), "
                 "then run make test again."

@@ -1,4 +1,5 @@
-"""The commands alone, without the pages: what the clerk's tests drive, in this process or as `python -m tests.clerk`.
+"""The commands alone, without the pages: what the clerk's tests drive, in this process or as
+`python -m tests.support.clerk`.
 
 TEST_MIGRATIONS names another folder than migrations/.
 """

@@ -1,7 +1,8 @@
-"""A crowd of phones, each polling its clock once a second over a connection of its own, held by one thread.
+"""A crowd of phones, each polling its clock once a second over a connection of its own, held by one
+thread.
 
-Like htmx with `hx-sync="this:drop"`, a phone does not ask again while it waits; a second in which it could not ask, or got
-no live answer, is a missed tick. Leases are taken up as a browser would.
+Like htmx with `hx-sync="this:drop"`, a phone does not ask again while it waits; a second in which
+it could not ask, or got no live answer, is a missed tick. Leases are taken up as a browser would.
 """
 
 from __future__ import annotations
@@ -31,20 +32,23 @@ class Phone:
     lease: str = ""
     link: Any = None
     asked: float = 0.0
+    lived: float = 0.0  # when the last live fragment came
     request: bytes = b""
     answer: bytes = b""
 
 
 @dataclass
 class Outcome:
-    """What the crowd saw. Latencies in seconds, from the moment a poll was due, so that a late generator counts too."""
+    """What the crowd saw. Latencies in seconds, from the moment a poll was due, so that a late
+    generator counts too."""
 
     phones: int
     seconds: float
-    latencies: array = field(default_factory=lambda: array("d"))
+    latencies: array[float] = field(default_factory=lambda: array("d"))
     missed: int = 0
     renewals: list[int] = field(default_factory=list)  # in each second
     cpu: float = 0.0
+    longest_gap: float = 0.0  # seconds that one phone had no live fragment
 
     @property
     def renewed(self) -> int:
@@ -53,13 +57,18 @@ class Outcome:
     def percentile(self, share: float) -> float:
         """Milliseconds."""
         ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("inf")
+        return (
+            ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+            if ordered
+            else float("inf")
+        )
 
 
 def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outcome:
     """Hold `phones` live for so many seconds, their polls spread over each.
 
-    The latencies of the first `settle` seconds, in which all take their first lease, are left out; what they miss is not.
+    The latencies of the first `settle` seconds, in which all take their first lease, are left out;
+    what they miss is not.
     """
     poller = select.epoll()
     by_number = {}
@@ -106,11 +115,13 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
                 continue
             except OSError:
                 came = b""
-            if not came:  # broken: as a browser does, the phone makes another connection and asks again
+            # broken: as a browser does, the phone makes another connection and asks again
+            if not came:
                 del by_number[number]
                 phone.link.close()
                 phone.answer = b""
-                with contextlib.suppress(OSError):  # nobody is there: this phone's ticks are missed from now on
+                # nobody is there: this phone's ticks are missed from now on
+                with contextlib.suppress(OSError):
                     connect(phone)
                     if phone.asked:
                         phone.link.send(phone.request)
@@ -125,8 +136,12 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
             if phone.asked >= began + settle:
                 outcome.latencies.append(time.perf_counter() - phone.asked)
             phone.asked, phone.answer, waiting = 0.0, b"", waiting - 1
-            if not head.startswith(b"HTTP/1.1 200") or b"every 1s" not in body:
+            if not head.startswith(b"HTTP/1.1 200") or b'class="live' not in body:
                 outcome.missed += 1
+            else:
+                moment = time.perf_counter()
+                outcome.longest_gap = max(outcome.longest_gap, moment - (phone.lived or began))
+                phone.lived = moment
             lease = head.partition(b"lease=")[2].split(b";", 1)[0].decode()
             if lease:
                 phone.lease = lease
@@ -137,8 +152,9 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
     outcome.missed += waiting
     gc.enable()
     for phone in phones:
+        outcome.longest_gap = max(outcome.longest_gap, end - (phone.lived or began))
         phone.link.close()
-        phone.link, phone.asked, phone.answer = None, 0.0, b""
+        phone.link, phone.asked, phone.lived, phone.answer = None, 0.0, 0.0, b""
     return outcome
 
 

@@ -1,4 +1,5 @@
-"""A phone without JavaScript: it opens pages, fills forms, follows redirects, and looks at every page it gets."""
+"""A phone without JavaScript: it opens pages, fills forms, follows redirects, and looks at every
+page it gets."""
 
 from __future__ import annotations
 
@@ -7,11 +8,25 @@ from collections import Counter
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
-VOID = {"meta", "link", "input", "br", "hr", "img", "path", "circle", "rect", "source", "use"}
+VOID = {
+    "meta",
+    "link",
+    "input",
+    "br",
+    "hr",
+    "img",
+    "path",
+    "circle",
+    "rect",
+    "source",
+    "use",
+    "wbr",
+}
 
 
 class Page(HTMLParser):
-    """What a page holds: its text, headings, links, forms. Fails on tags that do not match and ids that repeat."""
+    """What a page holds: its text, headings, links, forms. Fails on tags that do not match and ids
+    that repeat."""
 
     def __init__(self, response) -> None:
         super().__init__()
@@ -33,7 +48,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         attributes = {name: value or "" for name, value in attrs}
         assert "style" not in attributes, "an inline style breaks the CSP"
-        assert not [name for name in attributes if name.startswith("on")], "an inline script breaks the CSP"
+        assert not [name for name in attributes if name.startswith("on")], (
+            "an inline script breaks the CSP"
+        )
         if tag not in VOID:
             self._open.append(tag)
         if "id" in attributes:
@@ -76,6 +93,11 @@ class Page(HTMLParser):
     def text(self) -> str:
         return re.sub(r"\s+", " ", "".join(self.texts)).strip()
 
+    @property
+    def ticks(self) -> bool:
+        """Whether it is a live fragment: its text ends in the time."""
+        return re.search(r"\d\d:\d\d:\d\d$", self.text) is not None
+
     def form(self, *names: str) -> dict:
         """The form that has these fields."""
         found = [form for form in self.forms if set(names) <= set(form["fields"])]
@@ -94,7 +116,9 @@ class Phone:
     def __init__(self, app, address: str = "203.0.113.7") -> None:
         self.client = app.test_client()
         self.client.environ_base["REMOTE_ADDR"] = address
-        self.client.environ_base["HTTP_USER_AGENT"] = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)"
+        self.client.environ_base["HTTP_USER_AGENT"] = (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)"
+        )
         self.page: Page | None = None
 
     def get(self, path: str, **options) -> Page:
@@ -102,15 +126,25 @@ class Phone:
         return self._seen(response)
 
     def post(self, path: str, data: dict | None = None, *, follow: bool = True, **options) -> Page:
-        headers = options.pop("headers", {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"})
-        response = self.client.post(path, data=data or {}, headers=headers, follow_redirects=follow, **options)
+        headers = options.pop(
+            "headers", {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
+        )
+        response = self.client.post(
+            path, data=data or {}, headers=headers, follow_redirects=follow, **options
+        )
         return self._seen(response)
 
     def send(self, _action: str = "", **fields: str) -> Page:
         """Fill the form that has these fields (an underscore stands for a hyphen) and send it."""
         named = {name.replace("_", "-"): value for name, value in fields.items()}
-        forms = [f for f in self.page.forms if set(named) <= {*f["fields"], *f["boxes"]} and _action in f["action"]]
-        assert forms, f"no form {_action} with {set(named)} on {self.page.url}: {self.page.text[:200]}"
+        forms = [
+            f
+            for f in self.page.forms
+            if set(named) <= {*f["fields"], *f["boxes"]} and _action in f["action"]
+        ]
+        assert forms, (
+            f"no form {_action} with {set(named)} on {self.page.url}: {self.page.text[:200]}"
+        )
         form = forms[0]
         return self.post(urljoin(self.page.url, form["action"]), form["fields"] | named)
 

@@ -1,4 +1,5 @@
-"""A PostgreSQL of the tests' own: a cluster on a free port of 127.0.0.1, that they may stop and start."""
+"""A PostgreSQL of the tests' own: a cluster on a free port of 127.0.0.1, that they may stop and
+start."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def programs() -> Path | None:
     if found := shutil.which("initdb"):
         return Path(found).parent
     versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    return max((path.parent for path in versions), key=lambda path: float(path.parent.name), default=None)
+    return max(
+        (path.parent for path in versions), key=lambda path: float(path.parent.name), default=None
+    )
 
 
 def free_port() -> int:
@@ -33,7 +36,7 @@ class Cluster:
 
     def __init__(self, options: str = SPEED) -> None:
         found = programs()
-        assert found, "python -m tests.ready installs PostgreSQL"
+        assert found, "python -m tests.support.ready installs PostgreSQL"
         self.programs, self.options, self.port = found, options, free_port()
 
     def url(self, name: str = "postgres") -> str:
@@ -43,17 +46,47 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="kakunin-postgres-"))
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
-        self._run("initdb", "-D", str(self.folder), "-U", "kakunin", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        self._run(
+            "initdb",
+            "-D",
+            str(self.folder),
+            "-U",
+            "kakunin",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+        )
         self.start()
         return self
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} {self.options}"
-        self._run("pg_ctl", "-D", str(self.folder), "-l", str(self.folder / "log"), "-w", "-o", options, "start")
+        self._run(
+            "pg_ctl",
+            "-D",
+            str(self.folder),
+            "-l",
+            str(self.folder / "log"),
+            "-w",
+            "-o",
+            options,
+            "start",
+        )
 
     def stop(self, mode: str = "fast") -> None:
         """fast: connections are cut. immediate: as if the plug were pulled."""
         self._run("pg_ctl", "-D", str(self.folder), "-w", "-m", mode, "stop")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of its processes. SIGSTOP freezes it, as a machine that hangs: it
+        takes connections, and is silent."""
+        main = int((self.folder / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for process in (main, *map(int, children)):
+            os.kill(process, number)
 
     def __exit__(self, *_error: object) -> None:
         self._run("pg_ctl", "-D", str(self.folder), "-m", "immediate", "stop", check=False)

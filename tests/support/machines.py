@@ -1,4 +1,5 @@
-"""What fault tests start, stop and kill: machines that serve, and the proxy of deploy/nginx.conf before them."""
+"""What fault tests start, stop and kill: machines that serve, and the proxy of deploy/nginx.conf
+before them."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.conftest import FLASK, ROOT
-from tests.postgres import free_port
-from tests.ready import proxy
+from tests.support.postgres import free_port
+from tests.support.ready import proxy
+from tests.support.sample import FLASK, ROOT
 
 
 def until(true, seconds: float = 20) -> None:
@@ -28,7 +29,9 @@ class Machine:
 
     def __init__(self, settings: dict[str, str]) -> None:
         self.port = free_port()
-        self.env = os.environ | settings | {"HOST": "127.0.0.1", "PORT": str(self.port), "WORKERS": "1"}
+        self.env = (
+            os.environ | settings | {"HOST": "127.0.0.1", "PORT": str(self.port), "WORKERS": "1"}
+        )
         self.start()
 
     def start(self) -> None:
@@ -69,16 +72,14 @@ class Nginx:
 
     def __init__(self, folder: Path, port: int, machines: list[Machine]) -> None:
         self.address, program = f"https://localhost:{port}", proxy()
-        assert program, "python -m tests.ready installs nginx"
+        assert program, "python -m tests.support.ready installs nginx"
         key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
         made = [
             "openssl",
             "req",
             "-x509",
             "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
+            "rsa:2048",
             "-nodes",
             "-days",
             "2",
@@ -86,9 +87,9 @@ class Nginx:
         subject = ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
         subprocess.run([*made, *subject], check=True, capture_output=True)
         text = (ROOT / "deploy/nginx.conf").read_text("utf-8")
-        servers = "\n".join(f"server 127.0.0.1:{machine.port} max_fails=1 fail_timeout=2s;" for machine in machines)
+        servers = "\n".join(rf"server 127.0.0.1:{machine.port} \1" for machine in machines)
         for old, new in (
-            (r"server 127\.0\.0\.1:8000 [^\n]*", servers),
+            (r"server 127\.0\.0\.1:8000 ([^\n]*)", servers),
             (r"kakunin\.example\.jp", "localhost"),
             (r"listen 80;", f"listen 127.0.0.1:{free_port()};"),
             (r"listen 443 ", f"listen 127.0.0.1:{port} "),
@@ -103,7 +104,9 @@ class Nginx:
         self.command = [program, "-c", str(self.conf), "-e", str(folder / "error.log")]
         tested = subprocess.run([*self.command, "-t"], capture_output=True, text=True, check=False)
         assert tested.returncode == 0, tested.stderr
-        self.process = subprocess.Popen([*self.command, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [*self.command, "-g", "daemon off;"], stderr=subprocess.DEVNULL
+        )
 
     def end(self) -> None:
         self.process.terminate()

@@ -1,0 +1,149 @@
+"""A plan applied: all or nothing, in one transaction that holds the changed rows only."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+from accounts.keys import Keys, login_ids
+from imports import credentials, workspace
+from imports.letters import Letters, write_letters
+from imports.plan import Plan
+from roster.columns import FIELDS
+
+
+def prepare(plan: Plan, keys: Keys) -> None:
+    """Give the new people their ids, after all that were ever used, and those who need one a login.
+    Nothing is stored yet."""
+    work = plan.work
+    top = plan.one(
+        "SELECT max(coalesce((SELECT max(id) FROM member), 0), coalesce((SELECT max(member) FROM audit), 0))"
+    )
+    people = work.execute(
+        "SELECT line, ? + line, TRUE, withheld IS NOT 1 FROM staged WHERE line NOT IN (SELECT line FROM hit)"
+        " UNION ALL SELECT value ->> 0, value ->> 1, FALSE, TRUE FROM json_each(?)",
+        (top, json.dumps([[line, member] for member, line in plan.lifted])),
+    )
+    keyed = "INSERT INTO keyed VALUES (?1, ?2, CASE WHEN ?3 THEN ?5 END, CASE WHEN ?4 THEN ?6 END, ?7, ?8)"
+    work.execute("BEGIN")
+    for drawn in credentials.logins(plan.added + len(plan.lifted), keys):
+        work.executemany(
+            keyed,
+            (
+                who + login
+                for who, login in zip(
+                    people.fetchmany(len(drawn[0])), zip(*drawn, strict=True), strict=True
+                )
+            ),
+        )
+    while again := plan.rows(
+        "SELECT line FROM keyed WHERE login_id IN (SELECT login_id FROM account)"
+    ):
+        fresh = zip(login_ids(len(again)), (line for (line,) in again), strict=True)
+        work.executemany("UPDATE keyed SET login_id = ? WHERE line = ?", fresh)
+    work.execute("COMMIT")
+
+
+def added(plan: Plan) -> workspace.Added:
+    """Return the rows of new people and of new logins."""
+    names = [n for n in FIELDS if n != "withheld"]
+    return [
+        (
+            "member",
+            f"id, public_id, {', '.join(names)}, withheld, shows_children",
+            f"SELECT k.id, k.public_id, {', '.join(f's.{n}' for n in names)}, coalesce(s.withheld, 0), 0"
+            " FROM keyed k JOIN staged s ON s.line = k.line WHERE k.public_id IS NOT NULL ORDER BY k.line",
+        ),
+        (
+            "account",
+            "member_id, login_id, temporary_hash",
+            "SELECT id, login_id, temporary_hash FROM keyed WHERE login_id IS NOT NULL ORDER BY line",
+        ),
+    ]
+
+
+def statements(plan: Plan, now: float) -> workspace.Statements:
+    """Return the statements that apply the rest of the plan, in their order. Both databases
+    understand them."""
+    done: workspace.Statements = []
+    if plan.changed:
+        fields = [n for n in plan.fields if n != "withheld"]
+        if {"insurer_number", "symbol", "number"} & set(fields):
+            fields.append("household")
+        sets = [f"{name} = c.{name}" for name in fields]
+        if "withheld" in plan.fields:
+            sets.append("withheld = coalesce(c.withheld, member.withheld)")
+        # what the subscriber of one household allowed does not hold in another
+        if "household" in fields:
+            sets.append(
+                "shows_children = (c.household = member.household AND member.shows_children)"
+            )
+        done.append(
+            (f"UPDATE member SET {', '.join(sets)} FROM changing c WHERE member.id = c.id", ())
+        )
+    if plan.ended:
+        done.append(
+            (
+                "UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)",
+                (plan.today.isoformat(),),
+            )
+        )
+    if plan.hidden or plan.replaced:
+        leaving = "SELECT id FROM leaving"
+        done.append(
+            (
+                f"UPDATE member SET shows_children = FALSE, allowed_by = NULL WHERE allowed_by IN ({leaving})",
+                (),
+            )
+        )
+        theirs = f"SELECT email_key FROM account WHERE member_id IN ({leaving})"
+        # others' mails, that the address is taken
+        done.append((f"DELETE FROM mail WHERE lower(address) IN ({theirs})", ()))
+        done.append((f"DELETE FROM account WHERE member_id IN ({leaving})", ()))
+    counts = plan.added, plan.changed, plan.ended, plan.unchanged
+    note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
+    done.append(
+        (
+            note,
+            (
+                int(now),
+                "roster.imported",
+                None,
+                "added={} changed={} ended={} unchanged={}".format(*counts),
+            ),
+        )
+    )
+    replaced = plan.rows("SELECT id, line FROM replaced")
+    for action, people in (
+        ("member.withheld", plan.hidden),
+        ("member.lifted", plan.lifted),
+        ("member.replaced", replaced),
+    ):
+        done += [(note, (int(now), action, member, "roster")) for member, _ in people]
+    done.append(
+        (
+            "INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})",
+            (int(now), *counts),
+        )
+    )
+    return done
+
+
+def apply(plan: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
+    """Store the plan in one transaction, the letters on the disk before its commit and named after.
+
+    They are written by another thread meanwhile: nearly all the time of both is spent in SQLite,
+    where they run at once.
+    """
+    try:
+        prepare(plan, keys)
+        with ThreadPoolExecutor(1) as other:
+            written = other.submit(write_letters, plan, letters) if letters else None
+            last = written.result if written else lambda: None
+            workspace.execute(plan.work, added(plan), statements(plan, now), last)
+    except BaseException:
+        if letters:
+            letters.discard()
+        raise
+    if letters:
+        letters.publish()

@@ -1,0 +1,183 @@
+"""What is wrong with a roster as a whole, seen beside what is stored: each finding by its line."""
+
+from __future__ import annotations
+
+from imports.plan import Plan
+from roster.findings import Findings
+
+SHARE, FEW = 0.05, 20
+"""More than this share of people, and more than so many, may not end or change at once unless the
+clerk names their number."""
+
+LEFT = "m.id NOT IN (SELECT id FROM hit) AND m.id NOT IN (SELECT id FROM ending)"
+OTHERS = f"SELECT 1 FROM member m WHERE m.household = s.household AND {LEFT}"
+"""Those who are stored in the household of a row `s`, whom the file leaves as they are."""
+MOVED = "(s.line NOT IN (SELECT line FROM hit) OR s.line IN (SELECT line FROM changed))"
+
+
+def check_twice(plan: Plan, findings: Findings) -> None:
+    """Refuse two rows of one person: by 加入者ID, or by the natural key, which people with ids of
+    their own may have in turn."""
+    title = plan.roster.title
+    if plan.roster.has("person_id"):
+        plan.work.execute(
+            "CREATE INDEX stage.staged_person ON staged (person_id) WHERE person_id IS NOT NULL"
+        )
+        twice = plan.rows(
+            "SELECT s.line, s.person_id, d.first, s.delivery, f.delivery FROM"
+            " (SELECT person_id, min(line) AS first FROM staged WHERE person_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1) d"
+            " JOIN staged s ON s.person_id = d.person_id JOIN staged f ON f.line = d.first WHERE s.line > d.first ORDER BY 1"
+        )
+        for line, value, first, delivery, before in twice:
+            findings.error(line, title("person_id"), value, _twice(first, delivery, before))
+    for line, value, first, delivery, before, ids in plan.rows(
+        "SELECT s.line, s.branch, min(o.line), s.delivery, o.delivery, s.person_id <> o.person_id FROM"
+        " (SELECT household, branch FROM staged WHERE household IS NOT NULL AND branch <> '' GROUP BY 1, 2 HAVING count(*) > 1) d"
+        " JOIN staged s ON s.household = d.household AND s.branch = d.branch"
+        " JOIN staged o ON o.household = d.household AND o.branch = d.branch AND o.line < s.line"
+        f" WHERE s.person_id IS NULL OR o.person_id IS NULL OR (s.person_id <> o.person_id AND {_together('s', 'o')})"
+        " GROUP BY s.line ORDER BY 1"
+    ):
+        text = f"{first}行目と枝番が同じで、資格の期間が重なります。枝番か資格喪失年月日を直してください"
+        findings.error(
+            line, title("branch"), value, text if ids else _twice(first, delivery, before)
+        )
+
+
+def _twice(first: int, delivery: str, before: str) -> str:
+    if {delivery, before} == {"web", "paper"}:
+        return f"{first}行目と同じ人に、紙とWEBの両方があります。どちらか1行だけにしてください"
+    return f"{first}行目と同じ人です。1人1行にしてください"
+
+
+def check_households(plan: Plan, findings: Findings) -> None:
+    """Check that each dependent has a subscriber, that no household has two at a time, and that
+    members of a multi-person household have a branch or an ID.
+    """
+    title, active = plan.roster.title, f"(m.lost_on IS NULL OR m.lost_on > '{plan.today}')"
+    for line, number in plan.rows(
+        "SELECT s.line, s.number FROM staged s WHERE s.relation = 2 AND s.household IN (SELECT household FROM staged"
+        f" GROUP BY household HAVING NOT max(relation = 1)) AND NOT EXISTS ({OTHERS} AND m.relation = 1) ORDER BY 1"
+    ):
+        text = "この家族の本人（被保険者）の行がありません。保険者番号・記号・番号が同じ本人の行を加えるか、記号・番号を直してください"
+        findings.error(line, title("number"), number, text)
+    for line, first in plan.rows(
+        "SELECT s.line, min(o.line) FROM (SELECT household FROM staged WHERE relation = 1 AND household IS NOT NULL"
+        " GROUP BY household HAVING count(*) > 1) d JOIN staged s ON s.household = d.household AND s.relation = 1"
+        " JOIN staged o ON o.household = d.household AND o.relation = 1 AND o.line < s.line"
+        f" WHERE {_together('s', 'o')} GROUP BY s.line ORDER BY 1"
+    ):
+        text = f"同じ記号・番号の本人が{first}行目にもいて、資格の期間が重なります。本人を1人だけにするか、前の人の資格喪失年月日を入れてください"
+        findings.error(line, title("relation"), "本人", text)
+    for (line,) in plan.rows(
+        "SELECT s.line FROM staged s WHERE s.branch = '' AND s.person_id IS NULL AND s.household IS NOT NULL AND"
+        " ((SELECT count(*) FROM (SELECT 1 FROM staged o WHERE o.household = s.household LIMIT 2)) > 1"
+        f" OR ({MOVED} AND EXISTS ({OTHERS} AND {active}))) ORDER BY 1"
+    ):
+        text = "空です。2人以上いる世帯では、枝番か加入者IDを入力してください"
+        findings.error(line, title("branch"), "", text)
+    _warn_of_ends(plan, findings)
+    if plan.stored:
+        _check_stored_households(plan, findings)
+
+
+def _together(one: str, other: str, since: str = "''") -> str:
+    """Return SQL for whether two people are covered on a same day, from the day `since` on. The day
+    of loss is already outside."""
+    ends = ", ".join(f"coalesce({person}.lost_on, '9999')" for person in (one, other))
+    return f"max({one}.qualified_on, {other}.qualified_on, {since}) < min({ends})"
+
+
+def _check_stored_households(plan: Plan, findings: Findings) -> None:
+    """Check households beside what is stored: two subscribers at a time, families that are left
+    behind or found there."""
+    title, today = plan.roster.title, f"'{plan.today}'"
+    for line, number in plan.rows(
+        f"SELECT s.line, s.number FROM staged s WHERE s.relation = 1 AND {MOVED}"
+        f" AND EXISTS ({OTHERS} AND m.relation = 1 AND {_together('s', 'm', today)}) ORDER BY 1"
+    ):
+        text = "同じ記号・番号の別の本人がすでに登録されています。記号・番号を確かめるか、前の人の資格喪失も同じファイルに入れてください"
+        findings.error(line, title("number"), number, text)
+    for line, number, left in plan.rows(
+        "SELECT s.line, s.number, (SELECT count(*) FROM member d WHERE d.household = m.household AND d.relation = 2"
+        f" AND d.id NOT IN (SELECT id FROM hit) AND (d.lost_on IS NULL OR d.lost_on > {today})) AS left"
+        " FROM changed c JOIN staged s ON s.line = c.line JOIN member m ON m.id = c.id"
+        " WHERE m.relation = 1 AND s.household <> m.household AND left > 0 ORDER BY 1"
+    ):
+        text = f"記号・番号が変わりましたが、前の記号・番号に家族が{left}人残ります。家族の行も同じファイルに入れてください"
+        findings.warning(line, title("number"), number, text)
+    for line, found in plan.rows(
+        "WITH new AS MATERIALIZED (SELECT s.* FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id"
+        f" WHERE s.relation = 1 AND {MOVED} AND (m.household IS NOT s.household OR m.relation <> 1))"
+        " SELECT s.line, (SELECT count(*) FROM member d LEFT JOIN hit t ON t.id = d.id LEFT JOIN staged f ON f.line = t.line"
+        " WHERE d.household = s.household AND d.relation = 2 AND d.id NOT IN (SELECT id FROM ending)"
+        f" AND coalesce(f.household, d.household) = d.household AND max(s.qualified_on, {today}) <"
+        " CASE WHEN t.id THEN coalesce(f.lost_on, '9999') ELSE coalesce(d.lost_on, '9999') END) AS found"
+        " FROM new s WHERE found > 0 ORDER BY 1"
+    ):
+        text = f"新しい本人ですが、同じ記号・番号に、前からいる家族が{found}人います。この人の家族か確かめ、違うときは家族の資格喪失も入れてください"
+        findings.warning(line, title("relation"), "本人", text)
+
+
+def _warn_of_ends(plan: Plan, findings: Findings) -> None:
+    """Warn of subscribers whose cover ends while that of dependents runs on, and nobody follows."""
+    after = "coalesce({0}.lost_on, '9999') > s.lost_on"
+    follows = f"relation = 1 AND {{0}}.qualified_on <= s.lost_on AND {after}"
+    for line, lost_on, left in plan.rows(
+        "SELECT s.line, s.lost_on, (SELECT count(*) FROM staged d WHERE d.household = s.household AND d.relation = 2"
+        f" AND {after.format('d')}) + (SELECT count(*) FROM ({OTHERS} AND m.relation = 2 AND {after.format('m')})) AS left"
+        f" FROM staged s WHERE s.lost_on IS NOT NULL AND s.relation = 1 AND {MOVED} AND left > 0"
+        f" AND NOT EXISTS (SELECT 1 FROM staged o WHERE o.household = s.household AND o.{follows.format('o')})"
+        f" AND NOT EXISTS ({OTHERS} AND m.{follows.format('m')}) ORDER BY 1"
+    ):
+        text = f"本人の資格が終わりますが、同じ記号・番号に資格の続く家族が{left}人います。家族の資格喪失か、次の本人も入れてください"
+        findings.warning(line, plan.roster.title("lost_on"), lost_on, text)
+
+
+def check_incomplete(plan: Plan, findings: Findings) -> None:
+    """Check that a date of the certificate is stored already if the file lacks its column."""
+    for name in {"issued_on", "expires_on"} & plan.roster.kept:
+        for (line,) in plan.rows(
+            "SELECT s.line FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id"
+            f" WHERE s.delivery <> 'none' AND m.{name} IS NULL ORDER BY 1"
+        ):
+            text = "この列がなく、登録もありません。資格確認書を交付する人には日付が必要です"
+            findings.error(line, plan.roster.title(name), "", text)
+
+
+def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) -> None:
+    """Refuse each row that has the natural key of another person, unless the clerk names the number
+    of `plan.altered`."""
+    if not plan.replaced or plan.altered == allow_changes:
+        return
+    for line, born in plan.rows(
+        "SELECT line, birth_date FROM replaced JOIN staged USING (line) ORDER BY 1"
+    ):
+        text = (
+            "登録されている人とは、生年月日も、氏名か性別も違います。記号・番号・枝番を確かめてください。別の人に替わったのであれば"
+            f" --allow-changes {plan.altered}（生年月日・氏名・性別のどれかが違う人の数）を付けてもう一度実行してください"
+        )
+        findings.error(line, plan.roster.title("birth_date"), born, text)
+
+
+def guard(
+    plan: Plan, findings: Findings, allow_ending: int | None, allow_changes: int | None
+) -> None:
+    """Refuse what a damaged file does to many people at once, unless the clerk names the number."""
+    running = plan.one(
+        "SELECT count(*) FROM member WHERE lost_on IS NULL OR lost_on > ?", plan.today.isoformat()
+    )
+    if _too_many(plan.missing, running) and plan.missing != allow_ending:
+        findings.refuse(
+            f"ファイルにいない{plan.missing}人の資格が今日で終わります（{running}人の5%を超えます）。"
+            f"正しければ --allow-ending {plan.missing} を付けてもう一度実行してください。"
+        )
+    if _too_many(plan.altered, plan.stored) and plan.altered != allow_changes:
+        findings.refuse(
+            f"{plan.altered}人の生年月日・氏名・性別のどれかが変わります（{plan.stored}人の5%を超えます）。列だけを並べ替えていないか"
+            f"確かめ、正しければ --allow-changes {plan.altered} を付けてもう一度実行してください。"
+        )
+
+
+def _too_many(count: int, of: int) -> bool:
+    return count > SHARE * of and count > FEW

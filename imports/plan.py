@@ -1,0 +1,178 @@
+"""A checked roster against what is stored: the plan of changes.
+
+The rows are staged in tables of a file that vanishes with the process, and everything is compared
+there, outside the transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+from collections.abc import Callable
+from typing import Any
+
+from imports.workspace import Workspace
+from roster import Roster
+from roster.columns import FIELDS
+from roster.findings import Findings
+
+SENSITIVE = ("birth_date", "name", "sex")
+COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
+TABLES = f"""
+CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(FIELDS)});
+CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
+CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
+CREATE VIEW stage.changing AS SELECT id, {", ".join(FIELDS)} FROM changed JOIN staged USING (line);
+CREATE TABLE stage.ending (id INTEGER PRIMARY KEY);
+CREATE TABLE stage.replaced (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
+CREATE VIEW stage.leaving AS SELECT id FROM changing WHERE withheld UNION SELECT id FROM replaced;
+CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, password, temporary_hash);
+"""
+
+
+class Plan:
+    """What an import would do. Made by `imports.make_plan`; nothing is stored yet."""
+
+    def __init__(self, work: Workspace, roster: Roster, today: dt.date) -> None:
+        self.work, self.roster, self.today = work, roster, today
+        self.stored = self.added = self.changed = self.ended = self.unchanged = 0
+        self.missing = 0  # of those who end, how many the file lacks
+        # of those who end, and of those added, how many have another person's natural key
+        self.replaced = 0
+        # whose birth date, name or sex differs from what is stored, the replaced included
+        self.altered = 0
+        self.fields: dict[str, int] = {}
+        self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
+        self.lifted: list[tuple[int, int]] = []
+        self.letters_needed = 0
+        self.left_out = 0
+
+    def one(self, sql: str, *values: Any) -> Any:
+        return self.work.execute(sql, values).fetchone()[0]
+
+    def rows(self, sql: str, *values: Any) -> list[Any]:
+        return self.work.execute(sql, values).fetchall()
+
+
+def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
+    plan.work.executescript(TABLES)
+    plan.work.execute("BEGIN")
+    gc.disable()  # a million rows pass, and none goes in circles
+    try:
+        for columns in plan.roster.checked(findings, progress):
+            plan.work.executemany(
+                f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True)
+            )
+    finally:
+        gc.enable()
+    plan.work.execute("COMMIT")
+
+
+def match_persons(plan: Plan) -> None:
+    """Find the stored people by 加入者ID. What the file lacks of their key stays."""
+    if not (plan.stored and plan.roster.has("person_id")):
+        return
+    plan.work.execute(
+        "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.person_id = s.person_id ORDER BY s.line"
+    )
+    for name in ("symbol", "branch"):
+        if not plan.roster.has(name):
+            plan.work.execute(
+                f"UPDATE staged SET {name} = m.{name}, household = CASE WHEN '{name}' = 'symbol'"
+                " AND substr(m.household, -length(substr(staged.household, 9))) = substr(staged.household, 9)"
+                " AND substr(m.household, 1, 9) = substr(staged.household, 1, 9)"
+                " THEN m.household ELSE staged.household END"
+                " FROM hit h JOIN member m ON m.id = h.id WHERE h.line = staged.line"
+            )
+
+
+def match_keys(plan: Plan) -> None:
+    """Find the others by insurer number, symbol, number and branch; of two, whoever came last.
+
+    A stored person with a 加入者ID of their own is not the one whom the file gives another. Where two
+    rows have the key of one stored person, the one with the birth date is theirs.
+    """
+    if not plan.stored:
+        return
+    own = (
+        " AND (s.person_id IS NULL OR m.person_id IS NULL)" if plan.roster.has("person_id") else ""
+    )
+    known = plan.one("SELECT count(*) FROM hit")
+    for sure in ("m.birth_date = s.birth_date", "(s.branch <> '' OR s.person_id IS NULL)"):
+        plan.work.execute(
+            "INSERT OR IGNORE INTO hit SELECT s.line, m.id FROM staged s JOIN member m ON m.id ="
+            " (SELECT max(id) FROM member WHERE household = s.household AND branch = s.branch)"
+            f" WHERE s.line NOT IN (SELECT line FROM hit){own} AND {sure} ORDER BY s.line"
+        )
+    if plan.one("SELECT count(*) FROM hit") > known:
+        _find_replaced(plan)
+    if "lost_on" in plan.roster.kept:
+        loss = "UPDATE staged SET lost_on = m.lost_on FROM hit h JOIN member m ON m.id = h.id WHERE h.line = staged.line"
+        plan.work.execute(loss)
+
+
+def _find_replaced(plan: Plan) -> None:
+    """Find the rows whose natural key was another person's: the birth date differs, and so does the
+    name or the sex.
+
+    The one who is stored ends, and the row is somebody new, of whom nothing is stored; only 不開示
+    stays, which nothing but an explicit 0 lifts.
+    """
+    plan.work.execute(
+        "INSERT INTO replaced SELECT h.line, h.id FROM hit h JOIN staged s ON s.line = h.line JOIN member m ON m.id = h.id"
+        " WHERE (s.person_id IS NULL OR s.person_id IS NOT m.person_id) AND s.birth_date <> m.birth_date"
+        " AND (s.name <> m.name OR s.sex <> m.sex)"
+    )
+    plan.replaced = plan.one("SELECT count(*) FROM replaced")
+    if plan.replaced:
+        plan.work.execute("DELETE FROM hit WHERE line IN (SELECT line FROM replaced)")
+        hidden = "SELECT r.line FROM replaced r JOIN member m ON m.id = r.id WHERE m.withheld"
+        plan.work.execute(
+            f"UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line IN ({hidden})"
+        )
+
+
+def compare(plan: Plan) -> None:
+    compared = [name for name in COMPARED if name not in plan.roster.kept]
+    differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {
+        "withheld": "s.withheld <> m.withheld"
+    }
+    joined = "JOIN staged s ON s.line = {0}.line JOIN member m ON m.id = {0}.id"
+    if plan.stored:
+        plan.work.execute(
+            f"INSERT INTO changed SELECT h.line, h.id FROM hit h {joined.format('h')} WHERE {' OR '.join(differs.values())}"
+        )
+    hits, plan.changed = (
+        plan.one("SELECT count(*) FROM hit"),
+        plan.one("SELECT count(*) FROM changed"),
+    )
+    plan.added, plan.unchanged = plan.roster.rows - hits, hits - plan.changed
+    if plan.changed:
+        sums = ", ".join(f"sum({test})" for test in differs.values())
+        counts = plan.work.execute(f"SELECT {sums} FROM changed c {joined.format('c')}").fetchone()
+        plan.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
+        turned = f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
+        plan.hidden, plan.lifted = plan.rows(turned, 1, 0), plan.rows(turned, 0, 1)
+    plan.altered = plan.replaced
+    if set(plan.fields) & set(SENSITIVE):
+        tests = " OR ".join(differs[name] for name in SENSITIVE)
+        plan.altered += plan.one(
+            f"SELECT count(*) FROM changed c {joined.format('c')} WHERE {tests}"
+        )
+    new = (
+        "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
+    )
+    plan.letters_needed = plan.one(new) + len(plan.lifted) if plan.added else len(plan.lifted)
+
+
+def end_missing(plan: Plan, full: bool) -> None:
+    """Note who ends as of today: those whom another replaces, and with `full` those whom the file
+    lacks."""
+    running = "(lost_on IS NULL OR lost_on > ?)"
+    chosen = "" if full else " AND id IN (SELECT id FROM replaced)"
+    plan.work.execute(
+        f"INSERT INTO ending SELECT id FROM member WHERE {running} AND id NOT IN (SELECT id FROM hit){chosen}",
+        (plan.today.isoformat(),),
+    )
+    plan.ended = plan.one("SELECT count(*) FROM ending")
+    plan.missing = plan.one("SELECT count(*) FROM ending WHERE id NOT IN (SELECT id FROM replaced)")

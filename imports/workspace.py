@@ -1,0 +1,198 @@
+"""Where an import works: SQLite's own file, or a temporary copy of PostgreSQL's members."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from peewee import SqliteDatabase
+
+import models
+from database import database, is_sqlite
+
+
+class Workspace(sqlite3.Connection):
+    """A connection that sees the stored members and accounts, and has `stage`, a file for tables
+    that vanish."""
+
+    aside: sqlite3.Connection
+    """Another connection that sees the same, for another thread to read with, at the same time."""
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[Workspace]:
+    """Open the place where a roster is compared with what is stored.
+
+    On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of what plans look
+    at.
+    """
+    place = tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 - as SQLite itself
+    options: dict[str, Any] = {
+        "isolation_level": None,
+        "timeout": 15,
+        "check_same_thread": False,
+        "factory": Workspace,
+    }
+    with contextlib.ExitStack() as ended:
+        with place as folder:
+            path = database.database if is_sqlite() else _empty_copy(f"{folder}/copy")
+            work, aside = (
+                ended.enter_context(contextlib.closing(sqlite3.connect(path, **options)))
+                for _ in range(2)
+            )
+            work.aside = aside
+            for connection, cache in ((work, 48000), (aside, 16000)):
+                connection.execute("ATTACH ? AS stage", (f"{folder}/stage",))
+                tune(connection, "stage", cache)
+                if is_sqlite():
+                    connection.executescript(
+                        f"PRAGMA main.synchronous = FULL; PRAGMA main.cache_size = -{cache}; PRAGMA foreign_keys = 1;"
+                    )
+                else:
+                    tune(connection, "main", cache)
+        # from here on the files have no name: nothing of them is left, however the process ends
+        if not is_sqlite():
+            _copy_stored(work)
+        yield work
+
+
+def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
+    """Configure and open an attached scratch database with `cache` KB. It need not outlive the
+    process."""
+    connection.executescript(
+        f"PRAGMA {name}.page_size = 16384; PRAGMA {name}.cache_size = -{cache};"
+        f"PRAGMA {name}.journal_mode = OFF; PRAGMA {name}.synchronous = OFF;"
+    )
+    connection.execute(f"SELECT count(*) FROM {name}.sqlite_schema").fetchone()
+
+
+Added = list[tuple[str, str, str]]
+"""Tables that get rows, those that others refer to first: table, columns, and the query that makes
+the rows in the workspace."""
+Statements = list[tuple[str, tuple[Any, ...]]]
+
+
+def execute(
+    work: Workspace, added: Added, statements: Statements, last: Callable[[], None]
+) -> None:
+    """Add rows, run the statements, and `last`, in one transaction of the database itself. `{}` in
+    a statement stands for a value."""
+    if not is_sqlite():
+        return _execute_on_server(work, added, statements, last)
+    work.execute("BEGIN IMMEDIATE")
+    try:
+        for table, columns, query in added:
+            with _indexed_afterwards(work, table):
+                work.execute(f"INSERT INTO main.{table} ({columns}) {query}")
+        for sql, values in statements:
+            work.execute(sql.format(*"?" * len(values)), values)
+        last()
+    except BaseException:
+        work.execute("ROLLBACK")
+        raise
+    work.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _indexed_afterwards(work: Workspace, table: str) -> Iterator[None]:
+    """Build the indexes of a table that is empty once it is filled: random ids, one by one, would
+    take a fifth of the import."""
+    indexes = work.execute(
+        "SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
+        (table,),
+    ).fetchall()
+    if work.execute(f"SELECT EXISTS (SELECT 1 FROM main.{table})").fetchone()[0]:
+        indexes = []
+    for name, _ in indexes:
+        work.execute(f"DROP INDEX main.{name}")
+    yield
+    for _, sql in indexes:
+        work.execute(sql)
+
+
+def _empty_copy(path: str) -> str:
+    """Make the tables that plans look at, as SQLite would have them, and return their path."""
+    tables = [models.Member, models.Account, models.Audit]
+    with (
+        contextlib.closing(SqliteDatabase(path, pragmas={"page_size": 16384})) as copy,
+        copy.bind_ctx(tables),
+    ):
+        copy.create_tables(tables)
+    return path
+
+
+def _copy_stored(work: Workspace) -> None:
+    """Copy what is stored, with days as 1980-01-01 and booleans as 0 and 1."""
+    fields = models.Member._meta.sorted_fields
+    members = ", ".join(
+        f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields
+    )
+    for table, columns, source in (
+        ("member", [field.column_name for field in fields], f"SELECT {members} FROM member"),
+        ("account", ["member_id", "login_id"], "SELECT member_id, login_id FROM account"),
+        (
+            "audit",
+            ["at", "action", "detail", "member"],
+            "SELECT 0, '', '', coalesce(max(member), 0) FROM audit",
+        ),
+    ):
+        values = ", ".join("nullif(?, '')" if name in NULLABLE else "?" for name in columns)
+        with _connection().cursor().copy(f"COPY ({source}) TO STDOUT (FORMAT csv)") as copy:
+            work.execute("BEGIN")
+            rows = csv.reader(bytes(row).decode() for row in copy)
+            with _indexed_afterwards(work, table):
+                work.executemany(
+                    f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows
+                )
+            work.execute("COMMIT")
+
+
+def _connection() -> Any:
+    return database.connection()
+
+
+def _execute_on_server(
+    work: Workspace, added: Added, statements: Statements, last: Callable[[], None]
+) -> None:
+    """Copy new rows straight into their tables, and rows that change into temporary ones, where the
+    statements find them."""
+    cursor = _connection().cursor()
+
+    def send(table: str, columns: str, query: str) -> None:
+        texts = ", ".join(name for name in columns.split(", ") if name not in NULLABLE)
+        rows = work.execute(query)
+        with cursor.copy(
+            f"COPY {table} ({columns}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL ({texts}))"
+        ) as copy:
+            while part := rows.fetchmany(1000):
+                text = io.StringIO()
+                csv.writer(text).writerows(part)
+                copy.write(text.getvalue())
+
+    with database.atomic():
+        for table, columns, query in added:
+            send(table, columns, query)
+        for name in ("changing", "ending", "leaving"):
+            columns = ", ".join(row[1] for row in work.execute(f"PRAGMA stage.table_info({name})"))
+            cursor.execute(
+                f"CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM member WHERE FALSE"
+            )
+            send(name, columns, f"SELECT {columns} FROM {name}")
+            cursor.execute(f"ANALYZE {name}")
+        for sql, values in statements:
+            cursor.execute(sql.format(*["%s"] * len(values)), values)
+        cursor.execute(
+            "SELECT setval(pg_get_serial_sequence('member', 'id'), greatest((SELECT max(id) FROM member), 1))"
+        )
+        last()
+
+
+NULLABLE = {name for name, field in models.Member._meta.fields.items() if field.null} | {"withheld"}
+"""Columns in which an empty cell on the way to PostgreSQL or back is nothing; withheld is, where a
+roster leaves what is stored."""
