@@ -371,6 +371,20 @@ def test_a_login_in_the_moment_of_a_new_password_is_none(
     assert stranger.get("/").url == "/login"
 
 
+def test_a_key_that_is_added_in_the_moment_of_a_new_password_is_none(nao, letters, time):
+    account = accounts.find(letters[NAO][0])
+    site = passkeys.Site("localhost", "http://localhost")
+    answer = Lock(b"\x08" * 20).create(
+        passkeys.to_create(account, site, "見本", encoded(bytes(32)))
+    )
+    accounts.set_password(
+        accounts.find(letters[NAO][0]), "four silent otters 31", time(), "password.changed"
+    )
+    with pytest.raises(models.Stale):
+        passkeys.add(account, answer, bytes(32), site, "iPhone", time())
+    assert Passkey.select().count() == 0
+
+
 def test_a_session_that_is_not_fresh_asks_the_password_first(enroll, lock, time):
     phone = enroll(NAO, "nao@example.jp")
     answer = lock.create(asked(phone, ADD_OPTIONS))

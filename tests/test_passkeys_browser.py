@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browsers import first_use, submit
 from tests.support.people import NAO, PASSWORD
+from tests.test_accessibility import AXE, FITS, RULES, RUN
 
 LOGIN = "/login/passkey"
 REFUSED = "このスマホの顔や指では、ログインできませんでした"
@@ -87,10 +88,30 @@ def test_a_face_opens_the_next_visit(added, named):
     added.wait_for_url(f"{named[0]}/")
 
 
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_axe_has_nothing_against_the_offer_and_the_button(phone, named, postbox, lock, language):
+    phone.set_viewport_size({"width": 320, "height": 640})
+    phone.context.add_init_script(AXE)
+    first_use(phone, named, postbox)
+    phone.context.add_cookies([{"name": "lang", "value": language, "url": named[0]}])
+    phone.context.add_cookies([{"name": "passkey", "value": "1", "url": named[0]}])
+    for place in ("/", "/account/passkey", "/login"):
+        if place == "/login":
+            out(phone)
+        else:
+            phone.goto(named[0] + place)
+        expect(phone.locator("form[data-options] button")).to_be_visible()
+        if place == "/login":  # what failed is said
+            phone.locator("form[data-options] button").click()
+            expect(phone.locator("form[data-options] .error")).not_to_be_empty()
+        assert phone.evaluate(FITS)
+        assert phone.evaluate(RUN, {"runOnly": RULES}) == [], place
+
+
 def test_it_leads_on_to_the_page_that_was_wanted(added, named):
-    added.goto(f"{named[0]}/certificates/mine")
+    added.goto(f"{named[0]}/account")
     button(added).click()
-    expect(added.locator("#clock.live")).to_be_visible()
+    expect(added).to_have_url(f"{named[0]}/account")
 
 
 def test_a_phone_without_the_mark_is_offered_its_passkey_with_the_id(added, named):

@@ -10,6 +10,7 @@ import cbor2
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from models import Passkey
 from tests.support.phone import Page, Phone
 
 OPTIONS, LOGIN = "/login/passkey/options", "/login/passkey"
@@ -81,8 +82,10 @@ def asked(phone: Phone, path: str) -> dict:
 
 
 def add(phone: Phone, lock: Lock) -> Phone:
+    """Add a passkey to the account that is logged in on this phone."""
+    count = Passkey.select().count()
     page = phone.post(KEEP, {"answer": lock.create(asked(phone, ADD_OPTIONS))})
-    assert "次からは、このスマホの顔や指でログインできます" in page.text, page.text
+    assert (page.url, Passkey.select().count()) == ("/", count + 1), page.text
     return phone
 
 
