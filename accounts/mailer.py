@@ -215,7 +215,8 @@ class Mailer:
         # the latter, where the clock was set back
         due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * LEASE)
         waiting = Mail.select().where(Mail.state == "waiting", due)
-        for mail in waiting.order_by(Mail.challenge.is_null(), Mail.due_at).limit(WORKERS):
+        first = waiting.order_by(Mail.challenge.is_null(), Mail.due_at).limit(WORKERS)
+        for mail in list(first):  # on SQLite a query that is open would keep the update waiting
             mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == "waiting"
             if Mail.update(due_at=moment + LEASE).where(*mine).execute():
                 return mail

@@ -59,17 +59,17 @@ def test_a_clock_set_back_an_hour_lengthens_nothing(enroll, app, time, mails, le
 
 
 def test_a_session_begun_on_a_machine_a_second_ahead_runs_on_this_one(enroll, app, monkeypatch):
-    from accounts import codes
+    from accounts import keys
 
-    ahead = codes.Stamps.get_timestamp
+    ahead = keys.Stamps.get_timestamp
     with monkeypatch.context() as other:
-        other.setattr(codes.Stamps, "get_timestamp", lambda self: ahead(self) + 2)
+        other.setattr(keys.Stamps, "get_timestamp", lambda self: ahead(self) + 2)
         phone = enroll(NAO)
         token = app.extensions["kakunin"].keys.links("test").dumps("a")
     assert phone.get("/").url == "/"
     assert app.extensions["kakunin"].keys.links("test").loads(token, max_age=60) == "a"
     with monkeypatch.context() as other:
-        other.setattr(codes.Stamps, "get_timestamp", lambda self: ahead(self) + codes.AHEAD + 2)
+        other.setattr(keys.Stamps, "get_timestamp", lambda self: ahead(self) + models.AHEAD + 2)
         token = app.extensions["kakunin"].keys.links("test").dumps("a")
     with pytest.raises(SignatureExpired):
         app.extensions["kakunin"].keys.links("test").loads(token, max_age=60)
