@@ -65,6 +65,15 @@ def connect(url: str, *, serving: bool = False) -> None:
         ticks.initialize(_postgresql(url, RENEWED_FOR, max_connections=TICKS))
 
 
+PRAGMAS = {
+    "page_size": 16384,  # of a new file: a million people are written in a quarter of the calls
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "busy_timeout": SERVED_FOR * 1000,
+}
+
+
 def _sqlite(path: str) -> Any:
     file = Path(path[1:])
     if file.parent.is_dir() and not file.exists():
@@ -73,14 +82,7 @@ def _sqlite(path: str) -> Any:
         f"sqlite+pool://{path}",
         max_connections=0,
         check_same_thread=False,  # a connection goes from thread to thread, one at a time
-        pragmas={
-            # of a new file: a million people are written in a quarter of the calls
-            "page_size": 16384,
-            "journal_mode": "wal",
-            "synchronous": "full",
-            "foreign_keys": 1,
-            "busy_timeout": SERVED_FOR * 1000,
-        },
+        pragmas=PRAGMAS,
     )
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from argon2 import PasswordHasher
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 
 import database
 import models
@@ -174,6 +176,23 @@ def slow_hasher():
         patch.setattr(passwords, "HASHER", quick)
         patch.setattr(passwords, "_UNKNOWN", quick.hash("nobody"))
         yield slow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced_files():
+    """Let SQLite not wait for the disk in the tests' own process. Programs that tests start wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(database.PRAGMAS, "synchronous", "off")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_templates(tmp_path_factory):
+    """Compile each template once, not once for each application that a test makes."""
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Flask.jinja_options, "bytecode_cache", cache)
+        yield
 
 
 @pytest.fixture
