@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -114,6 +115,32 @@ def connected() -> contextlib.AbstractContextManager[Any]:
     Raise one of AWAY if no connection can be made or is free.
     """
     return database.connection_context() if database.is_closed() else contextlib.nullcontext()
+
+
+_asking = ThreadPoolExecutor(1, "health")
+_asked: Future[Any] | None = None
+
+
+def answers(seconds: float = 1.5) -> bool:
+    """Return whether the database answers a query within `seconds` seconds.
+
+    The query runs in a thread of its own, since neither a new connection nor a query can be given a
+    limit that holds against a server that is silent. While one hangs, no other is begun.
+    """
+    global _asked
+    asked = _asked
+    if asked is None or asked.done():
+        asked = _asked = _asking.submit(_ask)
+    try:
+        asked.result(seconds)
+    except (*AWAY, TimeoutError):
+        return False
+    return True
+
+
+def _ask() -> None:
+    with connected():
+        database.execute_sql("SELECT 1")
 
 
 def rest() -> None:
