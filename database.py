@@ -37,6 +37,16 @@ longer than an import holds its lock."""
 RENEWED_FOR = 2
 """Seconds that the query of a live clock may take."""
 
+
+def reason(error: BaseException) -> str:
+    """Return the class of a database error, and the code that PostgreSQL or SQLite gave it, e.g.
+    `OperationalError 53300` or `OperationalError SQLITE_FULL`. Its message may hold what people
+    typed, so it is not for the log."""
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    return f"{type(error).__name__} {code or type(cause).__name__}"
+
+
 database: Any = DatabaseProxy()
 ticks: Any = DatabaseProxy()
 """The same database for the clocks alone. It raises MaxConnectionsExceeded at once when its
@@ -68,8 +78,10 @@ def connect(url: str, *, serving: bool = False) -> None:
 
 def _sqlite(path: str) -> Any:
     file = Path(path[1:])
-    if file.parent.is_dir() and not file.exists():
-        file.touch(mode=0o600)
+    # if it cannot be made, the first connection says so
+    with contextlib.suppress(OSError):
+        if file.parent.is_dir() and not file.exists():
+            file.touch(mode=0o600)
     return db_url.connect(
         f"sqlite+pool://{path}",
         max_connections=0,
@@ -172,6 +184,20 @@ LOCK = 0x6B616B75
 
 class Busy(Exception):
     """Another import, purge or upgrade is running. The text is a sentence for the clerk."""
+
+
+def encoding_fault() -> str:
+    """Return a sentence if the present connection's database cannot store Japanese, or an empty
+    string."""
+    if is_sqlite():
+        return ""
+    found = database.connection().info.parameter_status("server_encoding")
+    if found == "UTF8":
+        return ""
+    return (
+        f"The database's encoding is {found}. Kakunin needs UTF8: make another one with "
+        "createdb --encoding=UTF8 --template=template0 NAME."
+    )
 
 
 def is_sqlite() -> bool:

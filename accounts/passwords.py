@@ -23,11 +23,11 @@ from models import Account
 # OWASP's first choice for argon2id
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _UNKNOWN = HASHER.hash(secrets.token_hex(16))
-_hashing = ThreadPoolExecutor(2, "argon2")
-"""Each hash takes 19 MiB and 25 ms of a core, so more at once than there are cores only costs memory.
+_hashing = ThreadPoolExecutor(1, "argon2")
+"""Each hash takes 19 MiB and 25 ms of a core, and there is a process for each core.
 
-They run in threads of their own, because glibc keeps freed memory for the thread that used it: a
-worker grew to 660 MB when each of its threads had hashed once.
+It has a thread of its own, because glibc keeps freed memory for the thread that used it: a worker
+grew to 660 MB when many of its threads had hashed once.
 """
 
 _estimating = threading.BoundedSemaphore(1)

@@ -19,9 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import resvg_py
 from whitenoise import WhiteNoise
-from whitenoise.compress import Compressor
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "build" / "static"
@@ -58,6 +56,8 @@ def sources() -> dict[str, bytes]:
         raise FileNotFoundError("htmx is not here yet: run make install.")
     with zipfile.ZipFile(wheel) as archive:
         found["htmx.min.js"] = older(archive.read(HTMX))
+    import resvg_py  # 2 MB that the server does not need, as below
+
     drawing = found["icon.svg"].decode()
     for size in PNG_SIZES:
         found[f"icon-{size}.png"] = resvg_py.svg_to_bytes(
@@ -92,6 +92,8 @@ def build() -> None:
     A server may run meanwhile. Files appear whole, each after its compressed versions, and those of
     earlier builds stay for KEPT_FOR seconds.
     """
+    from whitenoise.compress import Compressor
+
     BUILT.mkdir(parents=True, exist_ok=True)
     found = sources()
     built = {name: _finished(name, content, found) for name, content in found.items()}
