@@ -107,7 +107,7 @@ def _postgresql(url: str, seconds: int, **pool: Any) -> Any:
     """
     options: dict[str, Any] = {
         "connect_timeout": 3,
-        "tcp_user_timeout": min(seconds or 5, 5) * 1000,
+        "tcp_user_timeout": 5000,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
