@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ SETTINGS = {
     "NOTICE": Setting(str, ""),
     "GUARDIAN_AGE": Setting(int, 18),
     "TRUST_DAYS": Setting(int, 90),
+    "PASSKEYS": Setting(str, "1"),
     "AUDIT_DAYS": Setting(int, 1095),
     "ROSTER_DAYS": Setting(int, 35),
     "INSECURE_COOKIES": Setting(int, 0),
@@ -88,6 +90,10 @@ def load(app: Flask) -> None:
         app.config["MAIL_FROM"] = (
             f"noreply@{urlsplit(app.config['BASE_URL']).hostname or 'localhost'}"
         )
+    if not re.fullmatch(r"[01]|localhost|([a-z0-9-]+\.)+[a-z][a-z0-9-]*", app.config["PASSKEYS"]):
+        raise BadSetting(
+            "KAKUNIN_PASSKEYS must be 1, 0, or a host in small letters, such as kakunin.example.jp."
+        )
 
 
 def _read(name: str, setting: Setting, text: str | None) -> Any:
@@ -119,13 +125,15 @@ def _read(name: str, setting: Setting, text: str | None) -> Any:
 def _check_address(name: str, text: str) -> None:
     """Raise BadSetting if this text is not the address of a database or a mail server."""
     scheme = text.partition(":")[0]
-    if text and scheme not in SCHEMES[name]:
+    if name == "MAIL_URL" and not text:
+        return
+    if scheme not in SCHEMES[name]:
         raise BadSetting(f"KAKUNIN_{name} must begin with {' or '.join(SCHEMES[name].values())}.")
     if scheme in ("sqlite", "outbox"):
         return
     try:
         found = urlsplit(text)
-        whole = bool(found.port or found.hostname or not text) and not found.fragment
+        whole = bool(found.port or found.hostname) and not found.fragment
     except ValueError:  # a port that is no number
         whole = False
     if not whole or "@" in found.path + found.query:
