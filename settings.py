@@ -50,8 +50,8 @@ SETTINGS = {
 }
 """What each is for stands in README.md and in deploy/kakunin.env."""
 SCHEMES = {
-    "DATABASE_URL": {"sqlite": "sqlite:///", "postgresql": "postgresql://"},
-    "MAIL_URL": {"smtp": "smtp://", "smtps": "smtps://", "outbox": "outbox:"},
+    "DATABASE_URL": ("sqlite:///", "postgresql://"),
+    "MAIL_URL": ("smtp://", "smtps://", "outbox:"),
 }
 INSURER_TEXTS = ("name", "address", "phone", "hours", "staff_note")
 INSURER_URLS = ("paper_url", "privacy_url", "site_url")
@@ -124,19 +124,18 @@ def _read(name: str, setting: Setting, text: str | None) -> Any:
 
 def _check_address(name: str, text: str) -> None:
     """Raise BadSetting if this text is not the address of a database or a mail server."""
-    scheme = text.partition(":")[0]
     if name == "MAIL_URL" and not text:
         return
-    if scheme not in SCHEMES[name]:
-        raise BadSetting(f"KAKUNIN_{name} must begin with {' or '.join(SCHEMES[name].values())}.")
-    if scheme in ("sqlite", "outbox"):
+    if not text.startswith(SCHEMES[name]):
+        raise BadSetting(f"KAKUNIN_{name} must begin with {' or '.join(SCHEMES[name])}.")
+    if text.startswith(("sqlite:", "outbox:")):
         return
     try:
         found = urlsplit(text)
-        whole = bool(found.port or found.hostname) and not found.fragment
+        whole = found.port != 0 and not found.fragment and "@" not in found.path + found.query
     except ValueError:  # a port that is no number
         whole = False
-    if not whole or "@" in found.path + found.query:
+    if not whole:
         raise BadSetting(f"KAKUNIN_{name} does not name one host and port. {ESCAPES}")
 
 

@@ -40,6 +40,7 @@ LINK = {"text": "医療費", "url": "https://example.jp/"}
         ("KAKUNIN_DATABASE_URL", "postgresql://u:p[x@db/kakunin", "%5B"),
         ("KAKUNIN_DATABASE_URL", "postgresql://u:p@one:5432,two:5432/kakunin", "one host"),
         ("KAKUNIN_MAIL_URL", "mail.example.jp:587", "must begin"),
+        ("KAKUNIN_MAIL_URL", "smtp:mail.example.jp", "must begin"),
         ("KAKUNIN_MAIL_URL", "smtp://u:pa/ss@mail.example.jp:587?starttls=1", "%2F"),
         ("KAKUNIN_MAIL_URL", "smtp://u:12#4@mail.example.jp:587", "%23"),
         (
@@ -73,6 +74,9 @@ def test_passwords_with_every_character_reach_the_database_and_the_mail_server(a
     monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"postgresql://u:{quoted}@db.example.jp/kakunin")
     assert create_app().config["MAIL_URL"].count(quoted) == 1
     assert models.database.connect_params["password"] == password
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", "postgresql:///kakunin")  # by its socket
+    assert create_app()
+    assert models.database.database == "kakunin"
 
 
 def test_every_setting_that_cannot_be_read_is_told_at_once(app, monkeypatch):
