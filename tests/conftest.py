@@ -23,6 +23,7 @@ from tests.support.people import BORN, PASSWORD, settings_for
 from tests.support.phone import Phone
 from tests.support.postgres import Cluster
 from tests.support.sample import NOW, import_at_now, logins_in
+from tests.support.volumes import can_mount
 from tests.support.webkit import browser as webkit_browser
 
 pytest_plugins = ["tests.support.browsers"]
@@ -58,6 +59,8 @@ def left_out(item, database: str) -> str:
     """
     if "webkit" in item.fixturenames and not webkit_browser():
         return "need WebKit, which is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
+    if "volume" in item.fixturenames and not can_mount():
+        return "mount volumes, which root may do on Linux"
     if database == "sqlite":
         return ""
     if "fresh" not in item.fixturenames:
