@@ -23,6 +23,7 @@ test: install .venv/tested ## every test, the browser's too; then on PostgreSQL 
 	@$(BIN)/pytest
 	@$(BIN)/pytest --database postgresql
 	@$(BIN)/python -m tests.days
+	@$(BIN)/python -m tests.support.ready left
 
 check: install .venv/tested ## format, lint, types, then the tests
 	@$(BIN)/ruff format --check .
