@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CACHE = Path(".pytest_cache/v/kakunin")
 """Where pytest keeps how many tests each run left out, by program; conftest.py writes it."""
@@ -148,14 +148,10 @@ def no_service_starts() -> Iterator[None]:
             before.rename(POLICY)
 
 
-def run(*command: str) -> None:
+def run(*command: str, **options: Any) -> None:
     """Run the command and show its complaints alone. Whether it did its work is looked at later."""
-    subprocess.run(
-        command,
-        stdout=subprocess.DEVNULL,
-        check=False,
-        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-    )
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=False, env=env, **options)
 
 
 def install(names: list[str]) -> None:
@@ -172,7 +168,7 @@ def install(names: list[str]) -> None:
     else:
         for command in filter(None, (PROGRAMS[name].otherwise for name in names)):
             say(f"Installing for the tests: {' '.join(command)}")
-            run(*command)
+            run(*command, stderr=subprocess.DEVNULL)  # left() names what did not come
     chromium.cache_clear()
 
 
