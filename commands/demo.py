@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
+import ipaddress
 import json
 import os
 import secrets
@@ -11,14 +13,19 @@ import shutil
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import click
 import segno
 
+import accounts
 import dates
+import models
 import settings
-from commands.server import start
+from accounts import passwords
+from commands.server import listening, start
+from database import connect, database
 from settings import own_addresses
 
 DEMO = settings.INSTANCE / "demo"
@@ -31,18 +38,29 @@ INSURER = {
 }
 
 
+REGISTERED = "青葉 直人"
+SHOWS = {
+    REGISTERED: "certificates: own, and two children's",
+    "青葉 美咲": "first use, then the certificate",
+    "青葉 陽葵": "the same, by a child's own ID",
+    "青葉 蓮": "the same",
+    "青葉 フミ": "the certificate is on paper",
+    "戸川 さくら": "none: uses the My Number card",
+    "李 明": "a note on the certificate",
+    "濵﨑 ●子": "the certificate begins in 8 days",
+    "森田 剛": "the cover ended 60 days ago",
+}
+"""The people of the roster, and what each of them sees."""
+
+
 @click.command()
 def demo() -> None:
     """Serve a fictional roster, begun anew; mails come to the terminal and to instance/outbox."""
-    host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
+    host, port = listening("demo")
+    base = f"http://{_seen_as(host)}:{port}"
     for folder in (DEMO, OUTBOX):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    letters = DEMO / "letters.csv"
-    seen_as = host
-    if host == "0.0.0.0":  # noqa: S104 - asked for
-        seen_as = next((a for a in sorted(own_addresses()) if _is_outside(a)), "127.0.0.1")
-    base = f"http://{seen_as}:{port}"
     for name in [name for name in os.environ if name.startswith("KAKUNIN_")]:
         del os.environ[name]
     os.environ |= {
@@ -55,41 +73,111 @@ def demo() -> None:
         "KAKUNIN_INSECURE_COOKIES": "1",
         "KAKUNIN_NOTICE": "これはデモです。人も保険者も架空のものです。",
         "WORKERS": "1",
+        # granian's own lines would stand between the people above and the mails below
+        "GRANIAN_LOG_LEVEL": "error",
     }
-    roster = DEMO / "roster.csv"
+    letters = _import()
+    _register(*letters[REGISTERED])
+    click.echo("\n".join(_welcome(base, letters)))
+    if not settings.is_loopback(base):
+        segno.make(base).terminal(out=sys.stdout, compact=True)
+    sys.stdout.flush()
+    start(host, port)
+
+
+def _seen_as(host: str) -> str:
+    """Return the host of the address to open. It is localhost if that will do, since browsers have
+    no passkeys for bare addresses."""
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        return next((a for a in sorted(own_addresses()) if _is_outside(a)), "localhost")
+    if address.is_loopback:
+        return "localhost"
+    return f"[{host}]" if address.version == 6 else host
+
+
+def _is_outside(name: str) -> bool:
+    """Return whether this is an IPv4 address that other machines may reach."""
+    with contextlib.suppress(ValueError):
+        return not ipaddress.IPv4Address(name).is_loopback
+    return False
+
+
+def _import() -> dict[str, tuple[str, str]]:
+    """Import the roster, and return the login ID and the temporary password of each name. Raise
+    ClickException if a command fails."""
+    roster, letters = DEMO / "roster.csv", DEMO / "letters.csv"
     write_roster(roster, dates.today(time.time()))
-    flask = [str(Path(sys.executable).parent / "flask"), "--app", "app"]
     for arguments in (
         ["db", "upgrade"],
         ["roster", "import", str(roster), "--credentials", str(letters)],
     ):
-        command = [*flask, *arguments]
+        command = [sys.executable, "-m", "flask", "--app", "app", *arguments]
         done = subprocess.run(  # noqa: S603 - our own commands
             command, cwd=settings.ROOT, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise click.ClickException(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
-    click.echo(
-        f"\n  Kakunin  {base}\n\n  First use asks the birth date. Mails appear below, and in instance/outbox.\n"
-    )
-    born = {row["氏名"]: row["生年月日"] for row in _rows(roster)}
-    for letter in _rows(letters):
-        name = letter["氏名"]
-        click.echo(f"  {letter['ログインID']}   {letter['仮パスワード']}   {born[name]}   {name}")
-    if host == "0.0.0.0":  # noqa: S104 - asked for
-        click.echo("")
-        segno.make(base).terminal(out=sys.stdout, compact=True)
-    click.echo("")
-    sys.stdout.flush()
-    start(host, port)
+    return {row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in _rows(letters)}
 
 
-def _is_outside(address: str) -> bool:
-    return (
-        address.count(".") == 3
-        and address.replace(".", "").isdigit()
-        and not address.startswith("127.")
+def _register(login_id: str, password: str) -> None:
+    """Register the person, as if long ago, with the letter's password as their own."""
+    database.close_all() if database.obj else None
+    connect(os.environ["KAKUNIN_DATABASE_URL"])
+    account = accounts.find(login_id)
+    assert account is not None
+    hashed = passwords.hash_password(password)
+    entered = models.Challenge(account=account, email="nao@kakunin.example", password_hash=hashed)
+    accounts.finish_registration(entered, time.time())
+    models.Mail.delete().execute()  # the welcome would be the first mail that the demo prints
+    database.close_all()
+
+
+def _welcome(base: str, letters: dict[str, tuple[str, str]]) -> list[str]:
+    """Return the lines that say what to do, with a table of the people."""
+    login_id, password = letters[REGISTERED]
+    narrow = (
+        "On a computer, make the window narrower than 600 px,\n"
+        "     or stop, run `make demo HOST=0.0.0.0`, and scan the code that it prints.",
+        "パソコンでは、ウィンドウの幅を600ピクセルより\n"
+        "     狭くします。make demo HOST=0.0.0.0 なら、スマートフォンでも試せます。",
     )
+    if not settings.is_loopback(base):
+        narrow = (
+            "On a phone, scan the code below.",
+            "スマートフォンでは、下のコードを読み取ります。",
+        )
+    born = {row["氏名"]: row["生年月日"] for row in _rows(DEMO / "roster.csv")}
+    titles = "login ID", "password", "birth date", "who", "what to see"
+    table = [titles, *((*letters[name], born[name], name, SHOWS[name]) for name in letters)]
+    wide = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    return [
+        "",
+        f"  Kakunin  {base}",
+        "",
+        f"  1  Open {base} and log in as {REGISTERED}: {login_id}, {password}",
+        "  2  Type the six digits of the mail that appears below.",
+        f"  3  Press 資格確認書を表示する. {narrow[0]}",
+        "",
+        f"  1  {base} を開き、{REGISTERED}さんのIDとパスワードでログインします。",
+        "  2  この下に出るメールの、6桁の数字を入力します。",
+        f"  3  「資格確認書を表示する」を押します。{narrow[1]}",
+        "",
+        *("  " + "  ".join(map(_padded, row, wide)).rstrip() for row in table),
+        "",
+        "  All but the first are asked for the birth date once. Mails are kept in instance/outbox.",
+        "",
+    ]
+
+
+def _width(text: str) -> int:
+    """Return the columns of a terminal that the text takes."""
+    return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
