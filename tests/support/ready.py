@@ -198,7 +198,8 @@ def left() -> None:
         return
     say("", "Not on this machine, so these tests were left out:")
     for name in names:
-        what = f"{counts[name]} tests" if name != "faketime" else "all tests on other days"
+        what = f"{counts[name]} tests" if counts[name] else "some of these"
+        what = "all tests on other days" if name == "faketime" else what
         say(f"  {name + ':':<12}{what}")
     if packages(names):
         say(f"{advice(names)}")
