@@ -5,7 +5,9 @@ concurrent requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +29,7 @@ from front.middleware import (
     Wsgi,
 )
 
+log = logging.getLogger("kakunin.front")
 OPEN_TO_STRANGERS = ("/login", "/password/forgot")
 """Forms that anybody may send as often as they like. Whoever sends them counts as a stranger."""
 
@@ -50,6 +53,8 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
     inside: Wsgi = BodyBuffer(places, threads // 4, config["MAX_CONTENT_LENGTH"], is_known)
     if proxies:
         inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
+    else:
+        inside = ProxyWarning(inside)
     types = {".webmanifest": "application/manifest+json"}
     static = WhiteNoise(
         inside,
@@ -80,3 +85,22 @@ def _hosts(config: dict[str, Any]) -> set[str]:
         if host
         else set()
     )
+
+
+class ProxyWarning:
+    """Write one warning in each process once a request comes through a proxy, although none is
+    configured. All members would share its address, and the limits of one address."""
+
+    def __init__(self, app: Wsgi) -> None:
+        self.app, self.told = app, threading.Event()
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if "HTTP_X_FORWARDED_FOR" in environ and not self.told.is_set():
+            self.told.set()
+            log.warning(
+                "A request has X-Forwarded-For, but KAKUNIN_PROXIES is 0: all members count as one "
+                "address, and share its limits. Behind one reverse proxy set KAKUNIN_PROXIES=1."
+            )
+        return self.app(environ, start_response)
