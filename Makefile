@@ -6,7 +6,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 export HOST PORT
 
-.PHONY: help install demo serve test check bench lock
+.PHONY: help install demo serve test check bench pictures lock
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: install .venv/tested ## format, lint, types, then the tests
 
 bench: install .venv/tested ## the figures of the live clock and of the import
 	@$(BIN)/python -m bench
+
+pictures: install .venv/tested ## the README's moving picture, filmed from the running program
+	@$(BIN)/python -m bench.pictures
 
 UV := .venv/uv/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header
