@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import smtplib
 import threading
 
@@ -256,6 +257,15 @@ def test_an_empty_database_has_every_figure_and_docs_name_each(app, stats):
     assert stats() == QUIET
     page = (ROOT / "docs" / "operations.md").read_text("utf-8")
     assert [name for name in QUIET if f"`{name}`" not in page] == []
+
+
+def test_the_japanese_page_types_the_commands_of_the_english_one():
+    def typed(page: str) -> set[str]:
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        return set(re.findall(r"^    (\S.*?)(?: +#.*)?$", text, re.M))
+
+    assert len(typed("operations.ja.md")) > 10
+    assert typed("operations.ja.md") - typed("operations.md") == set()
 
 
 def test_logins_codes_displays_and_sessions_are_counted_while_they_last(stats, enroll, time):
