@@ -243,6 +243,11 @@ def own_addresses() -> set[str]:
     return found
 
 
+def is_loopback(url: str) -> bool:
+    """Return whether the URL leads to the machine that opens it, as a demo's does."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
 def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, Any]:
     """Return the member's insurer. If the member is None or their insurer is not configured, return
     the first one."""

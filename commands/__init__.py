@@ -6,10 +6,11 @@ from __future__ import annotations
 from flask import Flask
 
 from commands.config import config
+from commands.demo import demo
 from commands.operations import db, mail, stats
 from commands.people import audit, members
 from commands.rosters import roster
-from commands.server import demo, serve
+from commands.server import serve
 
 
 def register(app: Flask) -> None:

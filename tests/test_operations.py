@@ -155,6 +155,19 @@ def test_an_id_is_taken_from_a_proxy_alone_and_only_where_it_is_one(
     assert answer.headers["X-Request-ID"]
 
 
+@pytest.mark.parametrize(("proxies", "warnings"), [("0", 1), ("1", 0)])
+def test_a_proxy_that_is_not_configured_is_told_once(app, monkeypatch, caplog, proxies, warnings):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_PROXIES", proxies)
+    client = create_app().test_client()
+    client.get("/login")
+    assert "KAKUNIN_PROXIES" not in caplog.text
+    for _ in range(2):
+        client.get("/login", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert caplog.text.count("KAKUNIN_PROXIES is 0") == warnings
+
+
 def test_an_exception_in_the_log_bears_the_id_of_its_answer(app, monkeypatch, caplog):
     monkeypatch.setattr("views.login.render_template", lambda *_, **__: 1 / 0)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
@@ -286,6 +299,15 @@ def test_an_empty_database_has_every_figure_and_docs_name_each(app, stats):
     assert stats() == QUIET
     page = (ROOT / "docs" / "operations.md").read_text("utf-8")
     assert [name for name in QUIET if f"`{name}`" not in page] == []
+
+
+def test_the_japanese_page_types_the_commands_of_the_english_one():
+    def typed(page: str) -> set[str]:
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        return set(re.findall(r"^    (\S.*?)(?: +#.*)?$", text, re.M))
+
+    assert len(typed("operations.ja.md")) > 10
+    assert typed("operations.ja.md") - typed("operations.md") == set()
 
 
 def test_logins_codes_displays_and_sessions_are_counted_while_they_last(stats, enroll, time):

@@ -49,7 +49,7 @@ def home() -> ResponseReturnValue:
         offer_allowing=bool(adults) and not any(adult["answered"] for adult in adults),
         age=current_app.config["GUARDIAN_AGE"],
         registered=session.pop("registered", False),
-        qr_svg=qr(url_for("login.login", _external=True)),
+        qr_svg=qr(url_for("login.login")),
         **_home_screen(),
     )
 
@@ -154,7 +154,7 @@ def staff() -> ResponseReturnValue:
         date=date_and_time(moment)[0],
         times="\n".join(date_and_time(moment + later)[1] for later in range(600)),
         address=address.partition("//")[2],
-        qr_svg=qr(address),
+        qr_svg=qr(url_for("home.staff")),
     )
 
 

@@ -18,6 +18,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.ready import path_of
+
 REQUEST = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)\r\n"
     "Accept: */*\r\nAccept-Language: ja\r\nHX-Request: true\r\nSec-Fetch-Site: same-origin\r\nCookie: {cookies}\r\n\r\n"
@@ -79,6 +81,7 @@ def hold(
     Latencies of the first `settle` seconds, in which all phones get their first lease, do not
     count. Missed ticks do.
     """
+    path_of("Linux")
     poller = select.epoll()
     by_number = {}
     trusting = ssl.create_default_context()
