@@ -58,7 +58,7 @@ def connect(url: str, *, serving: bool = False) -> None:
     postgresql://).
 
     On SQLite, a writer waits up to SERVED_FOR seconds for another, and a commit is on disk when it
-    returns. A new file is readable by its owner alone, since it will contain password hashes. On
+    returns. On
     PostgreSQL, a statement is cancelled after SERVED_FOR seconds if `serving` is set. The
     statements of imports and upgrades have no such limit.
     """
@@ -86,11 +86,6 @@ PRAGMAS = {
 
 
 def _sqlite(path: str) -> Any:
-    file = Path(path[1:])
-    # if it cannot be made, the first connection says so
-    with contextlib.suppress(OSError):
-        if file.parent.is_dir() and not file.exists():
-            file.touch(mode=0o600)
     return db_url.connect(
         f"sqlite+pool://{path}",
         max_connections=0,
@@ -204,6 +199,29 @@ def encoding_fault() -> str:
 
 def is_sqlite() -> bool:
     return "sqlite" in type(database.obj).__name__.lower()
+
+
+def database_place() -> str:
+    """Return where the database is, without a password: the file, or the server and the name."""
+    return (
+        str(Path(database.database).absolute())
+        if is_sqlite()
+        else f"PostgreSQL {database.database}"
+    )
+
+
+def database_exists() -> bool:
+    """Return False if the database is an SQLite file that is not there. A connection would make it."""
+    return not is_sqlite() or Path(database.database).exists()
+
+
+def make_database() -> None:
+    """Make the SQLite file and its folder, unless they are there. It is readable by its owner
+    alone, since it will contain password hashes."""
+    if is_sqlite():
+        file = Path(database.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
 
 
 @contextlib.contextmanager

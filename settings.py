@@ -17,7 +17,7 @@ from flask import Flask
 from peewee import OperationalError
 from playhouse.migrations import Runner
 
-from database import database
+from database import database, database_exists, database_place
 from models import Member
 
 ROOT = Path(__file__).resolve().parent
@@ -44,6 +44,7 @@ SETTINGS = {
     "PASSKEYS": Setting(str, "1"),
     "AUDIT_DAYS": Setting(int, 1095),
     "ROSTER_DAYS": Setting(int, 35),
+    "MAILS_PER_MINUTE": Setting(int, 60),
     "INSECURE_COOKIES": Setting(int, 0),
     "PROXIES": Setting(int, 0),
     "LOG_REQUESTS": Setting(int, 0),
@@ -219,6 +220,11 @@ def check_schema() -> None:
     upgraded or put back one by one. If the database does not answer, the server starts all the
     same, and pages say so until it does.
     """
+    if not database_exists():
+        raise BadSetting(
+            f"There is no database at {database_place()}, where KAKUNIN_DATABASE_URL points or is not set: "
+            "correct it, or run .venv/bin/flask db upgrade, then serve again."
+        )
     with contextlib.suppress(OperationalError), database.connection_context():
         if not schema_up_to_date():
             raise BadSetting(

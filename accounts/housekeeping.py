@@ -1,4 +1,5 @@
-"""What is over is deleted, how many threads send mail, and how old the roster is."""
+"""Deletes what is over, paces the notices of imports, and tells how many threads send mail and how
+old the roster is."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def _delete(table: Any, *which: Any) -> None:
 
 
 def sweep(now: float, audit_days: int) -> None:
-    """Delete codes and counters after a day, mails after a week, and trusts when they expire.
+    """Delete codes and counters after a day, mails after a week, notices of an import that wait for
+    their turn after a month, and trusts when they expire.
     Delete the audit trail, and past sessions with their displays, after `audit_days` days.
 
     Entries in the trail that name no member, such as guesses at IDs that nobody has, are deleted
@@ -35,7 +37,8 @@ def sweep(now: float, audit_days: int) -> None:
     moment, day = int(now), 86400
     _delete(Challenge, Challenge.created_at < moment - day)
     _delete(Counter, Counter.since < moment - day, Counter.until < moment)
-    _delete(Mail, Mail.created_at < moment - 7 * day)
+    old, too_old = Mail.created_at < moment - 7 * day, Mail.created_at < moment - 30 * day
+    _delete(Mail, old, (Mail.state != "paced") | too_old)
     _delete(Trust, Trust.expires_at < moment)
     _delete(Session, Session.seen_at < moment - max(audit_days * day, SESSION_LIFE))
     _delete(Audit, Audit.at < moment - audit_days * day)
@@ -60,6 +63,26 @@ def mail_threads(now: float) -> int:
     named = Counter.id.between("mail.", "mail.g")  # by the index of ids, which end in hex
     lately = Counter.since > int(now) - 3 * BEAT
     return Counter.select(fn.coalesce(fn.sum(Counter.count), 0)).where(named, lately).scalar()
+
+
+def may_send(now: float, per_minute: int) -> bool:
+    """Return whether one more notice may be sent now, and count it. Always True if `per_minute` is 0.
+
+    All processes share one row, and spread a minute's notices over it: `count` of them since the
+    moment `since`, which moves on after a minute.
+    """
+    if not per_minute:
+        return True
+    moment, row = int(now), Counter.id == "mail.pace"
+    running = (Counter.since > moment - 60) & (Counter.since <= moment)
+    spent = Counter.count * 60 >= (moment - Counter.since + 1) * per_minute
+    if Counter.select().where(row, running, spent).exists():  # most ask in vain: they write nothing
+        return False
+    first = Counter.insert(id="mail.pace", count=0, since=moment)
+    first.on_conflict_ignore().execute()
+    if Counter.update(count=Counter.count + 1).where(row, running, ~spent).execute():
+        return True
+    return Counter.update(count=1, since=moment).where(row, ~running).execute() > 0
 
 
 def roster_age(now: float) -> float | None:

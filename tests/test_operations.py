@@ -281,6 +281,8 @@ QUIET = {
     "codes_failed_last_day": 0,
     "mails_waiting": 0,
     "oldest_mail_seconds": 0,
+    "notices_waiting": 0,
+    "mails_failed_last_day": {},
     "mail_threads": 0,
     "displays_live": 0,
     "sessions": 0,
