@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -35,6 +36,16 @@ SERVED_FOR = 15
 longer than an import holds its lock."""
 RENEWED_FOR = 2
 """Seconds that the query of a live clock may take."""
+
+
+def reason(error: BaseException) -> str:
+    """Return the class of a database error, and the code that PostgreSQL or SQLite gave it, e.g.
+    `OperationalError 53300` or `OperationalError SQLITE_FULL`. Its message may hold what people
+    typed, so it is not for the log."""
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    return f"{type(error).__name__} {code or type(cause).__name__}"
+
 
 database: Any = DatabaseProxy()
 ticks: Any = DatabaseProxy()
@@ -65,19 +76,21 @@ def connect(url: str, *, serving: bool = False) -> None:
         ticks.initialize(_postgresql(url, RENEWED_FOR, max_connections=TICKS))
 
 
+PRAGMAS = {
+    "page_size": 16384,  # of a new file: a million people are written in a quarter of the calls
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "busy_timeout": SERVED_FOR * 1000,
+}
+
+
 def _sqlite(path: str) -> Any:
     return db_url.connect(
         f"sqlite+pool://{path}",
         max_connections=0,
         check_same_thread=False,  # a connection goes from thread to thread, one at a time
-        pragmas={
-            # of a new file: a million people are written in a quarter of the calls
-            "page_size": 16384,
-            "journal_mode": "wal",
-            "synchronous": "full",
-            "foreign_keys": 1,
-            "busy_timeout": SERVED_FOR * 1000,
-        },
+        pragmas=PRAGMAS,
     )
 
 
@@ -113,6 +126,32 @@ def connected() -> contextlib.AbstractContextManager[Any]:
     return database.connection_context() if database.is_closed() else contextlib.nullcontext()
 
 
+_asking = ThreadPoolExecutor(1, "health")
+_asked: Future[Any] | None = None
+
+
+def answers(seconds: float = 1.5) -> bool:
+    """Return whether the database answers a query within `seconds` seconds.
+
+    The query runs in a thread of its own, since neither a new connection nor a query can be given a
+    limit that holds against a server that is silent. While one hangs, no other is begun.
+    """
+    global _asked
+    asked = _asked
+    if asked is None or asked.done():
+        asked = _asked = _asking.submit(_ask)
+    try:
+        asked.result(seconds)
+    except (*AWAY, TimeoutError):
+        return False
+    return True
+
+
+def _ask() -> None:
+    with connected():
+        database.execute_sql("SELECT 1")
+
+
 def rest() -> None:
     """Give this thread's connection back before long work that needs none, such as argon2. The next
     query takes one again.
@@ -142,6 +181,20 @@ LOCK = 0x6B616B75
 
 class Busy(Exception):
     """Another import, purge or upgrade is running. The text is a sentence for the clerk."""
+
+
+def encoding_fault() -> str:
+    """Return a sentence if the present connection's database cannot store Japanese, or an empty
+    string."""
+    if is_sqlite():
+        return ""
+    found = database.connection().info.parameter_status("server_encoding")
+    if found == "UTF8":
+        return ""
+    return (
+        f"The database's encoding is {found}. Kakunin needs UTF8: make another one with "
+        "createdb --encoding=UTF8 --template=template0 NAME."
+    )
 
 
 def is_sqlite() -> bool:

@@ -34,7 +34,7 @@ import models
 from accounts import housekeeping
 from accounts.codes import CODE_LIFE
 from accounts.keys import grouped
-from database import AWAY, connected
+from database import AWAY, connected, reason
 from models import Account, Challenge, Mail, Member
 from settings import insurer_of
 
@@ -85,13 +85,18 @@ class Transport:
         """Send a message. Raise OSError or smtplib.SMTPException if that fails."""
         if self.url.scheme == "outbox":
             return self._to_outbox(message)
-        if self.smtp is None:
-            self.smtp = self._connect()
         try:
-            self.smtp.send_message(message)
+            self.connect().send_message(message)
         except BaseException:
             self.close()
             raise
+
+    def connect(self) -> smtplib.SMTP:
+        """Return the connection to the mail server, which is made and logged in first if there is
+        none."""
+        if self.smtp is None:
+            self.smtp = self._connect()
+        return self.smtp
 
     def close(self) -> None:
         if self.smtp is not None:
@@ -173,10 +178,10 @@ class Mailer:
                 while self._send_next(transport):
                     self._tidy()
             except AWAY as error:
-                log.warning("The database does not answer (%s); mails wait.", type(error).__name__)
+                log.warning("The database does not answer (%s); mails wait.", reason(error))
                 time.sleep(1)
             except Exception as error:  # one round is lost, and this thread goes on
-                log.error("Mails could not be sent: %s", type(error).__name__)
+                log.error("Mails could not be sent: %s", reason(error))
                 time.sleep(1)
             finally:
                 transport.close()
@@ -404,5 +409,15 @@ def send_test(config: dict[str, Any], address: str) -> None:
     )
     try:
         transport.send(mailer.compose("", address, {"insurer": insurer_of(config, None)}))
+    finally:
+        transport.close()
+
+
+def greet(config: dict[str, Any]) -> None:
+    """Connect to the mail server and log in, and send nothing. Raise OSError or
+    smtplib.SMTPException if that fails."""
+    transport = Transport(config["MAIL_URL"])
+    try:
+        transport.connect()
     finally:
         transport.close()

@@ -28,7 +28,7 @@ import models
 import settings
 from accounts import housekeeping, mailer
 from commands.terminal import Failed, moment, store
-from database import Busy, database, exclusive_lock, is_sqlite, make_database
+from database import Busy, database, encoding_fault, exclusive_lock, is_sqlite, make_database
 from models import Audit, Display, Mail, Member, Session
 
 UPGRADE_WAITS = 60
@@ -41,12 +41,19 @@ db = AppGroup("db", help="The database: its schema, and a copy of it.")
 @db.command()
 def upgrade() -> None:
     """Create or upgrade the schema; safe to repeat, and while the server runs."""
-    make_database()
     try:
-        with database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
-            done = _apply_migrations()
+        make_database()
+        with database.connection_context():
+            if fault := encoding_fault():
+                raise Failed(fault)
+            with exclusive_lock(seconds=UPGRADE_WAITS):
+                done = _apply_migrations()
     except Busy as busy:
         raise Failed(str(busy)) from busy
+    except (peewee.DatabaseError, peewee.InterfaceError, OSError) as broken:
+        raise Failed(
+            f"The schema was not upgraded ({broken}). Each step is done wholly or not at all: see to that, then type it again."
+        ) from broken
     click.echo("\n".join(done) or "The schema is up to date.")
 
 
@@ -241,4 +248,11 @@ def test(address: str) -> None:
         raise Failed(
             f"メールを送れませんでした（{broken}）。KAKUNIN_MAIL_URL と KAKUNIN_MAIL_FROM を確かめてください。"
         ) from broken
+    domain = current_app.config["MAIL_FROM"].rpartition("@")[2]
+    click.echo(
+        f"{domain} のDNSに次のTXTレコードがあるか確かめてください。なければ、携帯会社やGmailに拒まれるか、迷惑メールになります。\n"
+        f"  SPF    {domain}\n"
+        f"  DKIM   SELECTOR._domainkey.{domain}  （SELECTORは、届いたメールのDKIM-Signatureの s= の値）\n"
+        f"  DMARC  _dmarc.{domain}"
+    )
     click.echo(f"{address} へ送りました。届いたか確かめてください。")
