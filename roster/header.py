@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from roster.columns import TITLES, fold
+from roster.cells import fold
+from roster.columns import TITLES
 
 
 def folded_title(text: str) -> str:
