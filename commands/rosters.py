@@ -75,6 +75,13 @@ def _choices(command: Any) -> Any:
             "file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
         ),
         click.option(
+            "--columns",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="MAP",
+            help="A map of the file's own columns, as `flask roster columns` begins it.",
+        ),
+        click.option("--sheet", metavar="NAME", help="The sheet of a workbook, if not its first."),
+        click.option(
             "--full",
             is_flag=True,
             help="The file is the whole roster: who is missing ends as of today.",
@@ -165,11 +172,11 @@ def _run(
     exit with 1 if there are errors."""
     now = moment()
     today = dates.today(now)
-    era_codes = choices.pop("era_codes")
+    reading = {name: choices.pop(name) for name in ("era_codes", "columns", "sheet")}
     plan = None
     with store(), Findings(report) as findings, workspace() as work:
         try:
-            source = Roster(file, current_app.config["INSURERS"], today, era_codes)
+            source = Roster(file, current_app.config["INSURERS"], today, **reading)
             with _progress(file) as progress:
                 plan = make_plan(work, source, findings, today, progress=progress, **choices)
             if not findings.errors:
@@ -214,13 +221,9 @@ def _progress(file: Path) -> Iterator[Any]:
 
 def _tell_plan(plan: Plan) -> None:
     title = plan.roster.title
-    click.echo(f"文字コード {plan.roster.encoding}、{plan.roster.rows}行を読みました。")
-    if plan.roster.delimiter != ",":
-        click.echo(
-            "タブ区切りとして読みました。"
-            if plan.roster.delimiter == "\t"
-            else "セミコロン区切りとして読みました。"
-        )
+    click.echo(f"{plan.roster.about}、{plan.roster.rows}行を読みました。")
+    if plan.roster.skipped:
+        click.echo(f"対応表の「読まない行」は{plan.roster.skipped}行ありました。")
     if example := plan.roster.example:
         click.echo(f"元号コードの日付の読み方: {example}")
     click.echo(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection
 from itertools import accumulate
 from typing import Any
 
+BROKEN = "\udbff"
+"""Marks a workbook's cell whose formula has no value, or an error such as #N/A."""
 CACHED = 100_000
 """Different texts of one column that are remembered: at most 20 MB; the days of a century in two
 forms."""
@@ -54,7 +56,7 @@ class Column:
         self, parse: Callable[[str], Any], empty: Any = None, required: bool = False
     ) -> None:
         self._rule, self._empty, self._required = parse, empty, required
-        self.known: dict[str, Any] = _Remembering(self.parse)
+        self.known: dict[str, Any] = Remembering(self.parse)
         self.repaired: set[str] = set()
 
     def parse(self, text: str) -> Any:
@@ -64,6 +66,10 @@ class Column:
             raise Wrong("空です。必ず入力してください")
         if not stripped:
             return self._empty
+        if BROKEN in stripped:
+            raise Wrong(
+                "Excelの数式が値になっていません。Excelで開いて正しい値にし、保存し直してください"
+            )
         if _UNREADABLE.search(stripped):
             raise Wrong(
                 "文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください"
@@ -86,7 +92,9 @@ class Column:
         return []
 
 
-class _Remembering(dict[str, Any]):
+class Remembering(dict[str, Any]):
+    """What `parse` returned for each text; at most CACHED of them."""
+
     def __init__(self, parse: Callable[[str], Any]) -> None:
         self._parse = parse
 

@@ -6,6 +6,7 @@ claims' rules (記載要領) on 保険者番号.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -68,10 +69,23 @@ FIELDS = (
 None: leave what is stored."""
 DATES = ("birth_date", "qualified_on", "lost_on", "issued_on", "expires_on", "effective_on")
 
-SEX = {"1": 1, "男": 1, "2": 2, "女": 2, "3": 3, "裏面参照": 3}
-RELATION = {"1": 1, "本人": 1, "2": 2, "家族": 2}
+SEX = {
+    "1": 1,
+    "男": 1,
+    "男性": 1,
+    "M": 1,
+    "2": 2,
+    "女": 2,
+    "女性": 2,
+    "F": 2,
+    "3": 3,
+    "裏面参照": 3,
+}
+RELATION = {"1": 1, "本人": 1, "被保険者": 1, "2": 2, "家族": 2, "被扶養者": 2}
 REASON = {"": None} | {str(n): n for n in range(1, 9)}
-DELIVERY = {"": None, "WEB": "web", "紙": "paper"}
+DELIVERY = {
+    "": None, "WEB": "web", "電子": "web", "電磁": "web", "紙": "paper", "書面": "paper",
+}  # fmt: skip
 COPAY = (
     {"": None}
     | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")}
@@ -105,16 +119,37 @@ def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
     return parse
 
 
-def date(era_codes: str) -> Callable[[str], str]:
-    """Return a rule that takes a day in any form and stores it as 1980-01-01."""
+class Day(Column):
+    """A day in any form, stored as 1980-01-01; a zero that Excel dropped after the era (昭和70703) is
+    put back."""
 
-    def parse(text: str) -> str:
+    _short = re.compile(r"([^\d\s]{1,2})(\d{5})")
+
+    def __init__(self, era_codes: str, required: bool = False) -> None:
+        super().__init__(self._day, empty="", required=required)
+        self._era_codes = era_codes
+
+    def _day(self, text: str) -> str:
+        if found := self._short.fullmatch(fold(text)):
+            self.repaired.add(text)
+            text = f"{found[1]}0{found[2]}"
         try:
-            return parse_date(text, era_codes).isoformat()
+            return parse_date(text, self._era_codes).isoformat()
         except BadDate as wrong:
             raise Wrong(str(wrong)) from None
 
-    return parse
+
+class LossDay(Day):
+    """The day of loss, or one of the fillers that other systems write if there is none: 0,
+    00000000, 99999999 and 9999/12/31, which count as repaired."""
+
+    _never = re.compile(r"0|0{8}|9{8}|9999[-/.年]12[-/.月]31日?([T ]0?0:00(:00)?)?")
+
+    def _day(self, text: str) -> str:
+        if self._never.fullmatch(fold(text)):
+            self.repaired.add(text)
+            return ""
+        return super()._day(text)
 
 
 class InsurerNumber(Column):
@@ -175,7 +210,5 @@ def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
         "remarks": Text(500, odd=RARE, lines=True),
         "withheld": Column(choice(WITHHELD, "1、0、または空")),
     }
-    rules |= {
-        name: Column(date(era_codes), empty="", required=TITLES[name].required) for name in DATES
-    }
-    return rules
+    rules |= {name: Day(era_codes, required=TITLES[name].required) for name in DATES}
+    return rules | {"lost_on": LossDay(era_codes)}

@@ -510,7 +510,7 @@ HOSTILE = {
     "header and empty rows": (f"{HEADER}\n\n,,,\n".encode(), "データの行がありません"),
     "a workbook": (xlsx(), "Excelブック"),
     "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100, "Excelブック"),
-    "UTF-16": (HEADER.encode("utf-16"), "UTF-16"),
+    "UTF-16 with half a character at its end": (HEADER.encode("utf-16") + b"\n", "欠けています"),
     "NUL bytes": (HEADER.encode() + b"\n\0\0\n", "NUL"),
     "one endless line": (b"A" * 3_000_000, "1行が長すぎます"),
     "one endless line after the header": (
