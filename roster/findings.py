@@ -37,7 +37,9 @@ def plain_cell(value: object) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _created(path: Path) -> TextIO:
+def created(path: Path) -> TextIO:
+    """Create a CSV file for Excel, which is its owner's alone (mode 0600). Raise FileExistsError if
+    anything is there, be it a symbolic link, and OSError if it cannot be made."""
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600)
     return os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
 
@@ -54,7 +56,7 @@ class Findings:
         self.errors = self.warnings = self.repaired = 0
         self.repairs: dict[str, tuple[int, str]] = {}
         self._shown: dict[str, list[tuple[int, str]]] = {"error": [], "warning": []}
-        self._file = _created(report) if report else None
+        self._file = created(report) if report else None
         self._writer = csv.writer(self._file) if self._file else None
         self._write(("行", "列", "値", "種別", "内容"))
 

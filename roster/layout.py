@@ -58,6 +58,14 @@ def by_era(era: str, text: str) -> str:
     return f"{era}{day}" if era and re.fullmatch(r"\d{5,6}|(元|\d{1,2})\D.+", day) else text
 
 
+def refuse_my_number(rows: Rows) -> None:
+    """Raise Unreadable if one of the titles is that of マイナンバー."""
+    for title in (cell for row in rows for cell in row if is_my_number(cell)):
+        raise Unreadable(
+            f"「{title.strip()}」の列があります。マイナンバーは取り扱えないので、この列を削除して保存し直してください。"
+        )
+
+
 class Layout:
     """Raise Unreadable if the file has no row of titles, a column of マイナンバー, or not what the map
     names."""
@@ -65,11 +73,7 @@ class Layout:
     def __init__(self, head: Rows, columns: Map | None, era_codes: str) -> None:
         self.line = columns.header_line if columns else 1
         """The row of titles, counted from 1; 0 if there is none."""
-        above = head[: max(self.line, 1)]
-        for title in (cell for row in above for cell in row if is_my_number(cell)):
-            raise Unreadable(
-                f"「{title.strip()}」の列があります。マイナンバーは取り扱えないので、この列を削除して保存し直してください。"
-            )
+        refuse_my_number(head[: max(self.line, 1)])
         self.header = self._header(head)
         if columns is None and not any(folded_title(text) in NAMES for text in self.header):
             raise Unreadable(

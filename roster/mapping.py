@@ -179,7 +179,9 @@ class Map:
                 self._fault(line, f"「{meant}」は元号ではありません")
         else:
             try:
-                self._rules[name].parse(meant)
+                found = self._rules[name].parse(meant)
+                if name in ("insurer_number", "branch"):
+                    meant = found  # with the zeros that Excel dropped
             except Wrong as wrong:
                 self._fault(line, f"読み替え「{meant}」は{wrong}")
         if not column and not value and not item.columns:
