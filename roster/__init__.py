@@ -50,7 +50,7 @@ class Roster:
                 max(map(len, rows), default=0) if mapped else 0,
             )
         )
-        self._layout = Layout(self._source.head(), mapped, era_codes)
+        self._layout = Layout(self._source.head(), self._source.ragged, mapped, era_codes)
         self._rows = Rows(today, set(self._layout.sources), self.title)
         self.rows = self.skipped = 0
         self.example: str | None = None

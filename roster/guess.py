@@ -256,7 +256,7 @@ class Guess:
     def _column(self, place: int) -> str:
         title = self._header[place].strip() if place < len(self._header) else ""
         try:
-            if title and place_of(title, self._header) == place:
+            if title and place_of(title, self._header, len(self._header)) == place:
                 return title
         except ValueError:
             pass  # another column has the same title

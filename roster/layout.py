@@ -67,10 +67,13 @@ def refuse_my_number(rows: Rows) -> None:
 
 
 class Layout:
-    """Raise Unreadable if the file has no row of titles, a column of マイナンバー, or not what the map
-    names."""
+    """The columns of a file that begins with the rows `head`; `ragged` as in reading.Source.
 
-    def __init__(self, head: Rows, columns: Map | None, era_codes: str) -> None:
+    Raise Unreadable if the file has no row of titles, a column of マイナンバー, or not what the map
+    names.
+    """
+
+    def __init__(self, head: Rows, ragged: bool, columns: Map | None, era_codes: str) -> None:
         self.line = columns.header_line if columns else 1
         """The row of titles, counted from 1; 0 if there is none."""
         refuse_my_number(head[: max(self.line, 1)])
@@ -88,7 +91,7 @@ class Layout:
         self._used: set[int] = set()
         self._skips: list[tuple[int | None, Codes]] = []
         if columns:
-            self._follow(columns, era_codes)
+            self._follow(columns, ragged, era_codes)
         self.twins: list[tuple[int, int]] = []
         """Columns that mean the same as one before them: both places."""
         for place, text in enumerate(self.header):
@@ -108,8 +111,10 @@ class Layout:
         widths = Counter(map(len, head)).most_common(1)
         return [""] * (widths[0][0] if widths else 0)
 
-    def _follow(self, columns: Map, era_codes: str) -> None:
-        places = columns.places(self.header)
+    def _follow(self, columns: Map, ragged: bool, era_codes: str) -> None:
+        places = columns.places(self.header, MOST_COLUMNS if ragged else len(self.header))
+        width = max(places.values(), default=0) + 1  # a workbook's last columns may begin far down
+        self.header = self.header + [""] * (width - len(self.header))
         for name, item in columns.items.items():
             era = columns.eras.get(name)
             self.sources[name] = Source(

@@ -196,14 +196,14 @@ class Map:
         named = [pair for item in items for pair in item.columns] + self._others
         return {folded_title(text) for _, text in named}
 
-    def places(self, header: list[str]) -> dict[str, int]:
-        """Return where each column that the map names is in the file, counted from 0. Raise
-        Unreadable."""
+    def places(self, header: list[str], most: int) -> dict[str, int]:
+        """Return where each column that the map names is in the file, counted from 0 and below
+        `most`. Raise Unreadable."""
         found: dict[str, int] = {}
         items = (*self.items.values(), *self.eras.values())
         for line, text in [pair for item in items for pair in item.columns] + self._others:
             try:
-                found[text] = place_of(text, header)
+                found[text] = place_of(text, header, most)
             except ValueError as fault:
                 self._fault(line, str(fault))
         self._tell()
@@ -222,9 +222,9 @@ class Map:
             )
 
 
-def place_of(text: str, header: list[str]) -> int:
-    """Return the place of the column that has this title, or this number (3, 3列) or letter (C, C列).
-    Raise ValueError with a sentence."""
+def place_of(text: str, header: list[str], most: int) -> int:
+    """Return the place below `most` of the column that has this title, or this number (3, 3列) or
+    letter (C, C列). Raise ValueError with a sentence."""
     wanted = folded_title(text)
     places = [i for i, title in enumerate(header) if folded_title(title) == wanted]
     if len(places) == 1:
@@ -237,9 +237,9 @@ def place_of(text: str, header: list[str]) -> int:
     if short.isascii() and short.isdigit():
         place = int(short) - 1
     else:
-        names = [letter(i).lower() for i in range(len(header))]
+        names = [letter(i).lower() for i in range(most)]
         place = names.index(short) if short in names else -1
-    if not 0 <= place < len(header):
+    if not 0 <= place < most:
         raise ValueError(f"「{text}」という列はファイルにありません")
     return place
 
