@@ -306,6 +306,12 @@ HOSTILE = {
     "entities in the workbook": lambda: altered(
         book(PERSON), "xl/workbook.xml", ("<workbook", LAUGHS + "]><workbook"), ("加入者", "&a11;")
     ),
+    "one small entity": lambda: altered(
+        book(PERSON),
+        SHEET,
+        ("<worksheet", "<!DOCTYPE x [<!ENTITY a '佐'>]><worksheet"),
+        ("佐倉", "&a;倉"),
+    ),
     "entities in the texts": lambda: altered(
         shared(book(PERSON)), SHARED, ("<sst", LAUGHS + "]><sst"), ("佐倉", "&a11;")
     ),
