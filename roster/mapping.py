@@ -98,9 +98,6 @@ class Map:
                     item.line,
                     "「ファイルの列」が空です。列の見出しか、番号か、記号を入れてください",
                 )
-        for base, item in self.eras.items():
-            if base not in self.items:
-                self._fault(item.line, f"「{TITLES[base].japanese}」の行もいります")
         self._tell()
 
     def _lines(self, source: Source) -> Iterable[tuple[int, tuple[str, str, str, str]]]:
@@ -199,6 +196,12 @@ class Map:
     def places(self, header: list[str], most: int) -> dict[str, int]:
         """Return where each column that the map names is in the file, counted from 0 and below
         `most`. Raise Unreadable."""
+        for base, era in self.eras.items():
+            if base not in self.items:
+                title = next((t for t in header if NAMES.get(folded_title(t)) == base), None)
+                if title is None:
+                    self._fault(era.line, f"「{TITLES[base].japanese}」の行もいります")
+                self.items[base] = Item(era.line, [(era.line, title)] if title else [])
         found: dict[str, int] = {}
         items = (*self.items.values(), *self.eras.values())
         for line, text in [pair for item in items for pair in item.columns] + self._others:

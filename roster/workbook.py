@@ -19,7 +19,9 @@ from roster.reading import BATCH, HEADER_LINES, Rows, Unreadable
 
 MOST_BYTES = 1 << 30
 """Bytes that a workbook may have when unpacked, 1 GiB: over a million people."""
-MOST_TIMES, FREE_BYTES = 200, 1 << 26
+MOST_BESIDE = 1 << 28
+"""Bytes of all that is no sheet, 256 MiB: it is kept in memory, most of all the texts."""
+MOST_TIMES, FREE_BYTES = 100, 1 << 26
 """A workbook may unpack to this many times its size, and to 64 MiB in any case; Excel's own come to
 5 to 30 times, a ZIP bomb to 1,000."""
 MOST_ROWS = 1 << 20  # as Excel
@@ -192,7 +194,9 @@ def _check_archive(path: Path) -> None:
                     "Excelブック（.xlsx）でもCSVでもないファイルです。Excelで「Excel ブック（.xlsx）」か「CSV UTF-8（コンマ区切り）」として保存し直してください。"
                 )
             size = sum(part.file_size for part in parts)
-            if size > min(MOST_BYTES, FREE_BYTES + MOST_TIMES * path.stat().st_size):
+            most = min(MOST_BYTES, FREE_BYTES + MOST_TIMES * path.stat().st_size)
+            beside = sum(p.file_size for p in parts if not p.filename.startswith("xl/worksheets/"))
+            if size > most or beside > MOST_BESIDE:
                 raise Unreadable(
                     "Excelブックが大きすぎます。加入者のシートだけを「CSV UTF-8（コンマ区切り）」として保存し直してください。"
                 )

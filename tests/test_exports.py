@@ -3,7 +3,9 @@ systems, maps of columns, and first maps."""
 
 import csv
 import datetime as dt
+import itertools
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -227,6 +229,27 @@ def test_a_row_that_the_map_passes_over_is_counted_and_told(clerk, tmp_path):
     assert (done["unchanged"], done["errors"]) == (2, 0)
 
 
+def test_the_map_that_the_clerks_page_explains_is_one(read):
+    lines = (Path(__file__).parent.parent / "docs/roster.md").read_text().splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("| 項目 |")) + 2
+    rows = [
+        [cell.strip().replace("（空）", "") for cell in line.strip("|").split("|")]
+        for line in itertools.takewhile(lambda line: line.startswith("|"), lines[begin:])
+    ]
+    text = """\
+一覧
+作成日
+証記号,番号,姓,名,元号,生年月日,性別CD,続柄,取得日,住所
+1001,123,見本,太郎,昭,550512,01,本人,20150401,東京都
+合計 1件
+"""
+    read_back, found = read(text, map_of(*rows))
+    assert (found.errors, found.warnings) == (0, 0), found.messages
+    assert [tuple(row[key] for key in KEYS) for row in read_back] == [
+        (FAMILY[0][0].format("123"), *FAMILY[0][1:3], 1, 2)
+    ]
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
@@ -238,7 +261,7 @@ def test_a_row_that_the_map_passes_over_is_counted_and_told(clerk, tmp_path):
         (("性別", "性別", "9", "？"), "8行目: 読み替え「？」は使えない値です"),
         (("性別", "性別", "9", ""), "8行目: 読み替え「」は空です"),
         (("本人家族区分", "続柄", "妻", "本人"), "8行目: 「妻」の読み替えが2つあります"),
-        (("資格取得年月日の元号", "A"), "8行目: 「資格取得年月日」の行もいります"),
+        (("交付年月日の元号", "A"), "8行目: 「交付年月日」の行もいります"),
         (("生年月日の元号", "", "9", "江戸"), "8行目: 「江戸」は元号ではありません"),
         (("見出しの行", "三"), "8行目: 見出しが何行目か"),
         (("読まない行", "保険者番号"), "8行目: 「ファイルの値」が空です"),
@@ -279,6 +302,20 @@ def test_a_value_may_stand_for_another_and_an_empty_cell_too(read):
     assert (found.errors, rows[0]["delivery"], rows[0]["sex"]) == (0, "web", 3), found.messages
     _, found = read(ISSUED.replace(",2,WEB", ",,3"), columns)
     assert found.messages[0].startswith("line 2, column 交付方法, value 3: 使えない値です")
+
+
+def test_a_day_may_stand_in_three_columns_and_its_filler_be_read_as_nothing(read):
+    text = ISSUED.replace("生年月日", "年,月,日").replace("19800512", "55,5,12")
+    text = text.replace("交付事由", "喪失,交付事由").replace(",2,WEB", ",0000000,2,WEB")
+    columns = [("生年月日", part) for part in "年月日"]
+    columns += [("資格喪失年月日", "喪失", "0000000", "")]
+    rows, found = read(
+        text.replace("有効期限", "有効期限,元号").replace("20281201", "20281201,3"),
+        map_of(*columns, ("生年月日の元号", "元号", "3", "昭和")),
+    )
+    assert (found.errors, rows[0]["birth_date"], rows[0]["lost_on"]) == (0, "1980-05-12", None)
+    rows, found = read(text.replace("55,5", "1980,5"), map_of(*columns))
+    assert (found.errors, rows[0]["birth_date"]) == (0, "1980-05-12")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

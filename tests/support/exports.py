@@ -194,5 +194,6 @@ def through_a_map(draw):
         ("本人家族区分", "", "*", "家族"),
         *([("保険者番号", "", "", "6139463")] if constant else []),
     ]
-    coded = draw(st.sampled_from(["utf-8", "utf-8-sig", "cp932"]))
-    return drawn, content(draw, rows, in_workbook), map_of(*mapped).encode(coded)
+    coded = draw(st.sampled_from(["utf-8", "utf-8-sig", "cp932", ""]))
+    written = map_of(*mapped).encode(coded) if coded else workbook([MAP_TITLES, *mapped])
+    return drawn, content(draw, rows, in_workbook), written
