@@ -114,18 +114,16 @@ class Member(Table):
 
     @property
     def first_day(self) -> dt.date:
-        """Return the first day on which the certificate is valid: it must be issued, and the member
-        must be qualified."""
+        """Return the first day on which the certificate is issued and its owner is qualified."""
         return max(self.qualified_on, self.issued_on or self.qualified_on)
 
     @property
     def last_covered(self) -> dt.date | None:
-        """Return the last day of the eligibility, which is the day before the day of loss, or None
-        if its end is not known."""
+        """Return the day before the day of loss, or None if that is not known."""
         return self.lost_on - dt.timedelta(days=1) if self.lost_on else None
 
     def covered_on(self, day: dt.date) -> bool:
-        """Return whether the member is eligible on that day. On the day of loss they no longer are."""
+        """Return whether they are eligible on that day, which ends before the day of loss."""
         return self.qualified_on <= day and (self.lost_on is None or day < self.lost_on)
 
     def is_child_on(self, day: dt.date, guardian_age: int) -> bool:
@@ -151,9 +149,9 @@ class Member(Table):
         subscriber allowed. Nobody may whose own cover does not run: the 記号・番号 may be another
         family's by now.
         """
-        if subscriber is None or subscriber.id is None or subscriber.withheld:
+        if subscriber is None or subscriber.id is None or subscriber.withheld or self.withheld:
             return False
-        if self.withheld or not self.covered_on(day):
+        if not self.covered_on(day):
             return False
         if self.id == subscriber.id:
             return True
@@ -175,9 +173,8 @@ class Member(Table):
             return False
         if other.id == self.id:
             return True
-        if other.household != self.household or not other.covered_on(day):
-            return False
-        if not other.is_child_on(day, guardian_age):
+        is_child = other.covered_on(day) and other.is_child_on(day, guardian_age)
+        if other.household != self.household or not is_child:
             return False
         return self.guards_on(day, guardian_age, subscriber or self.subscriber_on(day))
 
@@ -230,21 +227,18 @@ class Account(Table):
     member_id: Any
     member = ForeignKeyField(Member, primary_key=True, backref="accounts", on_delete="CASCADE")
     login_id = CharField(unique=True)
-    # keyed hash of the letter's password, until the registration is finished
-    temporary_hash = CharField(null=True)
+    temporary_hash = CharField(null=True)  # keyed, of the letter's password, until registration
     password_hash = CharField(null=True)  # argon2id, from then on
     email = CharField(null=True)
-    # the address folded for comparison: it belongs to nobody else
-    email_key = CharField(null=True, unique=True)
+    email_key = CharField(null=True, unique=True)  # the address folded: it is nobody else's
     registered_at = BigIntegerField(null=True)
 
     @property
     def mark(self) -> str:
-        """Return a hash that changes whenever the password or the address changes. Cookies and
-        links that were made after a right password, or for the present address, are bound to it."""
-        return hashlib.sha256(
-            f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}".encode()
-        ).hexdigest()[:24]
+        """Return a hash that changes with the password and the address. Cookies and links that were
+        made after a right password, or for the present address, are bound to it."""
+        text = f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}"
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def hold(self) -> None:
         """Lock the row until the transaction ends. Raise Stale if its password or address has
@@ -256,8 +250,7 @@ class Account(Table):
 
 
 class Trust(Table):
-    """A phone that needs no one-time code until `expires_at`. `id` is the hash of the secret in its
-    cookie."""
+    """A phone that needs no code until `expires_at`. `id` is the hash of its cookie's secret."""
 
     id = CharField(primary_key=True, max_length=64)
     account = ForeignKeyField(Account, backref="trusts", on_delete="CASCADE")
@@ -266,32 +259,42 @@ class Trust(Table):
     device = CharField(default="")
 
 
+class Passkey(Table):
+    """A key that a phone keeps behind its lock. Here is its public half, in COSE and base64url."""
+
+    id = CharField(primary_key=True, max_length=32)
+    account = ForeignKeyField(Account, backref="passkeys", on_delete="CASCADE")
+    credential = CharField(unique=True, max_length=1400)  # 1,023 bytes at most, in base64url
+    public_key = TextField()
+    uses = BigIntegerField()  # as the phone last stated; 0 if it counts none
+    device = CharField(default="")
+    created_at = BigIntegerField()
+    used_at = BigIntegerField(null=True)
+
+
 class Session(Table):
-    """A login on one browser. This row, and not the cookie, decides whether the login is still
-    valid."""
+    """A login on one browser. This row, not the cookie, decides whether it is still valid."""
 
     account_id: Any
     trust_id: Any
     id = CharField(primary_key=True, max_length=32)
     account = ForeignKeyField(Account, backref="sessions", on_delete="CASCADE")
     trust = ForeignKeyField(Trust, null=True, backref="sessions", on_delete="SET NULL")
-    # kept apart from `trust`, which is emptied when the trust is removed
-    trusted = BooleanField(default=False)
+    trusted = BooleanField(default=False)  # by a trust, even one removed since, or by a passkey
     created_at = BigIntegerField()
     seen_at = BigIntegerField()
     ended_at = BigIntegerField(null=True)
     device = CharField(default="")
+    passkey = CharField(null=True, max_length=32)  # the id of the one that it began with
 
-    # what flask-login asks of a user: to it, the session is one
-    is_authenticated = is_active = True
+    is_authenticated = is_active = True  # to flask-login the session is a user
     is_anonymous = False
 
     def get_id(self) -> str:
         return self.id
 
     def runs_at(self, now: float) -> bool:
-        """Return whether this login is still valid: it has not ended, was seen within the idle
-        time, and began less than 12 hours ago."""
+        """Return whether it has not ended, was seen in time, and began less than 12 hours ago."""
         idle = SESSION_IDLE_TRUSTED if self.trusted else SESSION_IDLE
         seen = -AHEAD <= now - self.seen_at < idle + SEEN_EVERY
         return self.ended_at is None and seen and now < self.created_at + SESSION_LIFE
@@ -305,8 +308,7 @@ class Session(Table):
 
 
 class Challenge(Table):
-    """A one-time code that was sent, with its purpose and the data to store once it is entered. The
-    code is not stored."""
+    """A one-time code that was sent: its purpose, and what to store once it is entered."""
 
     account_id: Any
     id = CharField(primary_key=True, max_length=32)
@@ -321,8 +323,7 @@ class Challenge(Table):
 
 
 class Mail(Table):
-    """A mail in the queue. Its text is made when it is sent. The address is deleted once the mail
-    was sent or has failed."""
+    """A mail in the queue. Its text is made when it is sent, and then its address is deleted."""
 
     account_id: Any
     challenge_id: Any
@@ -341,9 +342,8 @@ class Mail(Table):
     @classmethod
     def queue(cls, kind: str, account: Account | None, address: str, now: float) -> Mail:
         """Queue a mail, which a thread of the mailer will send."""
-        return cls.create(
-            kind=kind, account=account, address=address, created_at=int(now), due_at=int(now)
-        )
+        at = int(now)
+        return cls.create(kind=kind, account=account, address=address, created_at=at, due_at=at)
 
 
 class Display(Table):
@@ -357,8 +357,7 @@ class Display(Table):
 
 
 class Counter(Table):
-    """Tries counted against one limit. `id` is a keyed hash, so that no address or login stands
-    here.
+    """Tries counted against one limit. `id` is a keyed hash: no address or login stands here.
 
     Rows named `mail.…` are kept by accounts.housekeeping.
     """
@@ -370,13 +369,12 @@ class Counter(Table):
 
 
 class Audit(Table):
-    """The audit trail: which action was taken, by which member, and on which member's account. It
-    contains no password, code or token, and no personal data except row ids."""
+    """The audit trail: which action, by which member, on which member's account. It holds no secret
+    and no personal data except row ids."""
 
     at = BigIntegerField(index=True)
     action = CharField()
-    # the member logged in; null where the clerk or nobody known acted
-    actor = IntegerField(null=True)
+    actor = IntegerField(null=True)  # who was logged in; null if it was the clerk, or nobody known
     member = IntegerField(null=True)
     detail = CharField(default="")
 
@@ -398,4 +396,5 @@ class RosterImport(Table):
     unchanged = IntegerField()
 
 
-TABLES = (Member, Account, Trust, Session, Challenge, Mail, Display, Counter, Audit, RosterImport)
+_LOGINS = Account, Trust, Passkey, Session, Challenge
+TABLES = (Member, *_LOGINS, Mail, Display, Counter, Audit, RosterImport)

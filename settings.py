@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ SETTINGS = {
     "NOTICE": Setting(str, ""),
     "GUARDIAN_AGE": Setting(int, 18),
     "TRUST_DAYS": Setting(int, 90),
+    "PASSKEYS": Setting(str, "1"),
     "AUDIT_DAYS": Setting(int, 1095),
     "ROSTER_DAYS": Setting(int, 35),
     "INSECURE_COOKIES": Setting(int, 0),
@@ -81,6 +83,10 @@ def load(app: Flask) -> None:
     if not app.config["MAIL_FROM"]:
         app.config["MAIL_FROM"] = (
             f"noreply@{urlsplit(app.config['BASE_URL']).hostname or 'localhost'}"
+        )
+    if not re.fullmatch(r"[01]|localhost|([a-z0-9-]+\.)+[a-z][a-z0-9-]*", app.config["PASSKEYS"]):
+        raise BadSetting(
+            "KAKUNIN_PASSKEYS must be 1, 0, or a host in small letters, such as kakunin.example.jp."
         )
     if app.config["DATABASE_URL"].split(":")[0] not in ("sqlite", "postgresql"):
         raise BadSetting("KAKUNIN_DATABASE_URL must begin with sqlite:/// or postgresql://.")

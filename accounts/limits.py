@@ -3,8 +3,9 @@ restarts.
 
 A try is counted before it is checked, and uncounted if it was right. A burst of concurrent tries
 therefore gets no further than the same tries one after the other. There are separate limits for
-wrong passwords by ID, by address and by known browser, for wrong birth dates, for a member's wrong
-codes (over all of their codes), and for requests for a reset mail.
+wrong passwords by ID, by address and by known browser, for passkeys of an address that prove
+nothing, for wrong birth dates, for a member's wrong codes (over all of their codes), and for
+requests for a reset mail.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ PASSWORD_OF_BROWSER = Limit(
 )
 # ten a day, and no eleventh
 BIRTH_DATE = Limit(kind="birth", free=10, window=DAY, first_wait=DAY, longest_wait=DAY)
+PASSKEY_OF_ADDRESS = Limit(
+    kind="passkey", free=100, window=15 * MINUTE, first_wait=MINUTE, longest_wait=15 * MINUTE
+)
+# a passkey's challenge is good once
+CHALLENGE = Limit(kind="challenge", free=1, window=DAY, first_wait=DAY, longest_wait=DAY)
 CODE = Limit(kind="code", free=15, window=DAY, first_wait=5 * MINUTE, longest_wait=15 * MINUTE)
 RESET_MAIL = Limit(
     kind="reset", free=3, window=15 * MINUTE, first_wait=5 * MINUTE, longest_wait=15 * MINUTE

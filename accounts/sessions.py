@@ -6,17 +6,19 @@ import hashlib
 import re
 import secrets
 
+from accounts import passkeys
 from accounts.keys import Keys
 from database import transaction
-from models import Account, Audit, Challenge, Session, Stale, Trust
+from models import Account, Audit, Challenge, Passkey, Session, Stale, Trust
 
 
 def end_everything(account: Account, now: float) -> None:
-    """End every session and trust of the account, and void its codes."""
+    """End every session of the account, delete its trusts and passkeys, and void its codes."""
     Session.update(ended_at=int(now)).where(
         Session.account == account.member_id, Session.ended_at.is_null()
     ).execute()
     Trust.delete().where(Trust.account == account.member_id).execute()
+    Passkey.delete().where(Passkey.account == account.member_id).execute()
     void_codes(account, now)
 
 
@@ -27,13 +29,18 @@ def void_codes(account: Account, now: float) -> None:
 
 
 def start_session(
-    account: Account, device: str, now: float, trust: Trust | None = None, trust_until: float = 0
+    account: Account,
+    device: str,
+    now: float,
+    trust: Trust | None = None,
+    trust_until: float = 0,
+    proof: passkeys.Proof | None = None,
 ) -> Session:
     """Start a session and return it. Its id goes into the browser's signed cookie. If there is a
     `trust`, set its end to `trust_until`, in seconds since 1970.
 
-    Raise Stale if the password has changed since `account` was read, or if the trust has been
-    removed.
+    Raise Stale if the password has changed since `account` was read, or if the trust or the proven
+    passkey has been removed.
     """
     moment = int(now)
     with transaction():
@@ -43,12 +50,15 @@ def start_session(
             and not Trust.update(expires_at=int(trust_until)).where(Trust.id == trust.id).execute()
         ):
             raise Stale
+        if proof:
+            passkeys.use(proof, now)
         Audit.note(now, "login", account.member_id)
         return Session.create(
             id=secrets.token_urlsafe(16),
             account=account,
             trust=trust,
-            trusted=trust is not None,
+            passkey=proof.passkey.id if proof else None,
+            trusted=trust is not None or proof is not None,
             created_at=moment,
             seen_at=moment,
             device=device[:60],

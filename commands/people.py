@@ -21,7 +21,7 @@ from accounts.keys import grouped, temporary_passwords
 from commands.terminal import Day, Failed, keys, moment, store
 from database import exclusive_lock, transaction
 from imports.letters import CELL_END, Letters
-from models import Account, Audit, Display, Member, Session, Trust
+from models import Account, Audit, Display, Member, Passkey, Session, Trust
 from roster.cells import fold
 from roster.findings import plain_cell
 
@@ -69,6 +69,7 @@ def show(login_id: str) -> None:
             ("メールアドレス", accounts.mask(account.email) if account.email else "なし"),
             ("ログイン中の端末", len(running)),
             ("信頼している端末", trusts),
+            ("パスキー", Passkey.select().where(Passkey.account == account.member_id).count()),
         ):
             click.echo(f"{title}: {value}")
 

@@ -17,15 +17,9 @@ import models
 import settings
 from accounts.keys import Keys
 from front import assets
+from front.admission import ConcurrencyLimit, Wsgi
 from front.clock import Clock, cookie, session_reader
-from front.middleware import (
-    BodyBuffer,
-    ConcurrencyLimit,
-    HostCheck,
-    RequestLog,
-    SecurityHeaders,
-    Wsgi,
-)
+from front.middleware import BodyBuffer, HostCheck, RequestLog, SecurityHeaders
 
 OPEN_TO_STRANGERS = ("/login", "/password/forgot")
 """Forms that anybody may send as often as they like. Whoever sends them counts as a stranger."""

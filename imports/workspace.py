@@ -88,7 +88,7 @@ def execute(
     work.execute("BEGIN IMMEDIATE")
     try:
         for table, columns, query in added:
-            with _indexed_afterwards(work, table):
+            with _indexed_afterwards(work.execute, table, sqlite=True):
                 work.execute(f"INSERT INTO main.{table} ({columns}) {query}")
         for sql, values in statements:
             work.execute(sql.format(*"?" * len(values)), values)
@@ -99,21 +99,30 @@ def execute(
     work.execute("COMMIT")
 
 
+INDEXES = {
+    True: "SELECT name, sql FROM {schema}.sqlite_schema WHERE type = 'index' AND tbl_name = '{table}' AND sql IS NOT NULL",
+    False: "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = '{table}'"
+    " AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conname = indexname)",
+}
+"""The indexes that were made by statements of their own, on SQLite (True) and PostgreSQL."""
+
+
 @contextlib.contextmanager
-def _indexed_afterwards(work: Workspace, table: str) -> Iterator[None]:
+def _indexed_afterwards(run: Callable[[str], Any], table: str, *, sqlite: bool) -> Iterator[None]:
     """Build the indexes of a table that is empty once it is filled: random ids, one by one, would
-    take a fifth of the import."""
-    indexes = work.execute(
-        "SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
-        (table,),
-    ).fetchall()
-    if work.execute(f"SELECT EXISTS (SELECT 1 FROM main.{table})").fetchone()[0]:
+    take a fifth of the import.
+
+    On PostgreSQL nobody else reads the table until the transaction ends. While it is empty, nobody
+    can be logged in.
+    """
+    indexes = run(INDEXES[sqlite].format(schema="main", table=table)).fetchall()
+    if run(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]:
         indexes = []
     for name, _ in indexes:
-        work.execute(f"DROP INDEX main.{name}")
+        run(f"DROP INDEX {name}")
     yield
     for _, sql in indexes:
-        work.execute(sql)
+        run(sql)
 
 
 def _empty_copy(path: str) -> str:
@@ -128,7 +137,10 @@ def _empty_copy(path: str) -> str:
 
 
 def _copy_stored(work: Workspace) -> None:
-    """Copy what is stored, with days as 1980-01-01 and booleans as 0 and 1."""
+    """Copy what is stored, with days as 1980-01-01 and booleans as 0 and 1, and only the indexes by
+    which plans look people up."""
+    for name in ("member_public_id", "account_login_id", "account_email_key", "audit_at"):
+        work.execute(f"DROP INDEX main.{name}")
     fields = models.Member._meta.sorted_fields
     members = ", ".join(
         f"{f.column_name}::int" if f.field_type == "BOOL" else f.column_name for f in fields
@@ -146,7 +158,7 @@ def _copy_stored(work: Workspace) -> None:
         with _connection().cursor().copy(f"COPY ({source}) TO STDOUT (FORMAT csv)") as copy:
             work.execute("BEGIN")
             rows = csv.reader(bytes(row).decode() for row in copy)
-            with _indexed_afterwards(work, table):
+            with _indexed_afterwards(work.execute, table, sqlite=True):
                 work.executemany(
                     f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows
                 )
@@ -177,7 +189,8 @@ def _execute_on_server(
 
     with database.atomic():
         for table, columns, query in added:
-            send(table, columns, query)
+            with _indexed_afterwards(cursor.execute, table, sqlite=False):
+                send(table, columns, query)
         for name in ("changing", "ending", "leaving"):
             columns = ", ".join(row[1] for row in work.execute(f"PRAGMA stage.table_info({name})"))
             cursor.execute(

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 import models
 from models import Mail, Member
 from tests.support.browsers import first_use, log_in_again, submit
+from tests.support.lock import Lock, add
 from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.phone import Page as Seen
 from tests.support.phone import Phone
@@ -191,10 +192,12 @@ def test_axe_has_nothing_against_a_card_under_the_veil(eye, enroll):
 
 
 def test_axe_has_nothing_against_the_account_and_a_forgotten_password(
-    eye, enroll, log_in, letters, mails
+    eye, enroll, log_in, letters, mails, time
 ):
     phone, look = eye.of(enroll(NAO, trust="yes")), eye.look
     log_in(NAO)
+    look(phone.get("/account/passkey"))
+    add(phone, Lock())
     phone.get(phone.get("/").link("/certificates/"))
     look(phone.get("/account"))
     look(phone.get("/account/password"))
@@ -216,7 +219,12 @@ def test_axe_has_nothing_against_the_account_and_a_forgotten_password(
     phone.send(bday="1979", new_password="a")
     look()
     look(phone.get(link + "x"))
-    assert eye.seen == 11
+    log_in(NAO, phone)
+    time.pass_(15 * 60)
+    phone.get("/account/passkey")
+    phone.send(password="wrong")
+    look()
+    assert eye.seen == 13
 
 
 def test_keys_alone_lead_from_login_to_the_certificate(phone, site, postbox):

@@ -220,6 +220,8 @@ def test_a_restored_backup_has_it_all_and_what_the_docs_say_ends_what_lives_agai
                 "due_at": int(now),
             }
             models.Mail.create(kind="code", address="nao@example.jp", **values)
+            key = {"credential": "k", "public_key": "p", "uses": 0, "created_at": int(now)}
+            models.Passkey.create(id="key", account=account, **key)
             stored.update({table: set(table.select().tuples()) for table in models.TABLES})
 
     def after():
@@ -245,6 +247,7 @@ def test_a_restored_backup_has_it_all_and_what_the_docs_say_ends_what_lives_agai
         for statement in page.partition("BEGIN;")[2].partition("COMMIT;")[0].split(";"):
             models.database.execute_sql(statement) if statement.strip() else None
         assert not models.Trust.select().exists()
+        assert not models.Passkey.select().exists()
         assert not models.Challenge.select().where(models.Challenge.used_at.is_null()).exists()
     found = json.loads(ask(args=["stats", "--json"]).stdout)
     assert {name: found[name] for name in lives} == dict.fromkeys(lives, 0) | {

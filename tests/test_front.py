@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from peewee import OperationalError
 
-from front.middleware import ConcurrencyLimit, Line
+from front.admission import ConcurrencyLimit, Line
 from tests.support.machines import until
 from tests.support.people import NAO
 from tests.support.phone import Phone

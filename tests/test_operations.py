@@ -12,7 +12,9 @@ import pytest
 import dates
 import models
 from accounts import housekeeping
-from front import middleware
+from front.admission import ConcurrencyLimit
+from front.middleware import RequestLog
+from front.plain import plain
 from tests.support.people import NAO, PASSWORD
 from tests.support.phone import Phone
 from tests.support.sample import ROOT
@@ -96,9 +98,9 @@ def test_who_is_not_admitted_is_logged_too(app, lines):
     def slow(environ, start_response):
         entered.set()
         leave.wait(5)
-        return middleware.plain(start_response, "200 OK", "")
+        return plain(start_response, "200 OK", "")
 
-    door = middleware.RequestLog(middleware.ConcurrencyLimit(slow, 1), log=True, proxied=False)
+    door = RequestLog(ConcurrencyLimit(slow, 1), log=True, proxied=False)
     ask = {"REQUEST_METHOD": "GET"}
     first = threading.Thread(target=door, args=(dict(ask), lambda *_: None))
     first.start()

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from models import Counter
+from tests.support.lock import Lock, add, unlock
 from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.phone import Phone
 from tests.support.sample import ROOT
@@ -16,6 +17,8 @@ from tests.support.sample import ROOT
 PUBLIC = {
     "login.login",
     "login.code",
+    "passkeys.login",
+    "passkeys.login_options",
     "code.resend",
     "code.mail_state",
     "welcome.details",
@@ -63,6 +66,8 @@ FLAGS = {
     "session": {"Path=/", "HttpOnly", "SameSite=Lax"},
     "trust": {"Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=TRUST"},
     "browser": {"Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=34560000"},
+    "passkey": {"Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=34560000"},
+    "challenge": {"Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=300"},
     "lang": {"Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=31536000"},
     "lease": {"Path=CLOCK", "HttpOnly", "SameSite=Strict", "Max-Age=10"},
 }
@@ -72,6 +77,8 @@ SECURE_NAMES = {
     "session": "__Host-session",
     "trust": "__Host-trust",
     "browser": "__Host-browser",
+    "passkey": "__Host-passkey",
+    "challenge": "__Host-challenge",
     "lang": "lang",
     "lease": "__Secure-lease",
 }
@@ -148,12 +155,15 @@ class SecurePhone(Phone):
 
 
 def through_everything(phone, login, mails, time) -> None:
-    """First use, trust, a certificate until it ends, the other language, the account, logout, and a
-    login."""
+    """First use, trust, a passkey, a certificate until it ends, the other language, the account,
+    logout, and a login each by passkey, by trust, and by a passkey that is over."""
     phone.get("/login")
     phone.send(username=login[0], password=login[1])
     phone.send(bday=BORN[NAO], new_password=PASSWORD, email="nao@example.jp")
     phone.send(code=mails.code, trust="yes")
+    lock = Lock()
+    lock.origin = phone.page.response.request.host_url.rstrip("/")
+    add(phone, lock)
     phone.get(phone.page.link("/certificates/"))
     clock = phone.page.clock["hx-get"]
     for _ in range(12):
@@ -162,6 +172,8 @@ def through_everything(phone, login, mails, time) -> None:
     phone.get(f"{clock}x")
     phone.post("/language/en?next=/")
     phone.get("/account")
+    phone.post("/logout")
+    assert unlock(phone, lock).url == "/"
     phone.post("/logout")
     phone.get("/login")
     phone.send(username=login[0], password=PASSWORD)
@@ -172,6 +184,7 @@ def through_everything(phone, login, mails, time) -> None:
     assert phone.page.url == "/account"
     phone.post("/account/password", {"password": PASSWORD, "new-password": NEW})
     assert phone.page.url == "/login"
+    assert unlock(phone, lock).status == 422
 
 
 @pytest.fixture
@@ -260,6 +273,11 @@ def own_password_for_a_new_address(people):
     return people.member(), "/account/email", right | {"password": "a wrong password"}, right
 
 
+def own_password_for_a_passkey(people):
+    right = {"password": PASSWORD}
+    return people.member(), "/account/passkey", {"password": "a wrong password"}, right
+
+
 def id_and_address(people):
     people.member()
     wrong = {"username": people.login_id, "email": "other@example.jp"}
@@ -283,6 +301,7 @@ GUESSED = {
     "account.email_code": [code_of_a_new_address],
     "account.password": [own_password_for_a_new_one],
     "account.email": [own_password_for_a_new_address],
+    "passkeys.add": [own_password_for_a_passkey],
     "password.forgot": [id_and_address],
     "password.reset": [birth_at_reset],
 }
@@ -291,6 +310,12 @@ TAKES_NO_SECRET = {
     "login.logout",
     "account.end_others",
     "account.remove_trust",
+    "passkeys.login_options",
+    "passkeys.login",  # what it takes nobody guesses; failures are counted all the same
+    "passkeys.add_options",
+    "passkeys.keep",
+    "passkeys.later",
+    "passkeys.remove",
     "home.allow",
     "home.later",
     "language.switch",

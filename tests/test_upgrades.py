@@ -66,7 +66,8 @@ def newer(tmp_path):
         r"```python\n(.*?)```", (ROOT / "docs/upgrades.md").read_text("utf-8"), re.S
     )
     assert len(examples) == 2
-    for number, example in enumerate(examples, len(list(folder.glob("*.py"))) + 1):
+    newest = max(int(path.name[:4]) for path in folder.glob("*.py"))
+    for number, example in enumerate(examples, newest + 1):
         (folder / f"{number:04}_example.py").write_text(example, "utf-8")
     return folder
 

@@ -15,13 +15,26 @@ from flask_login import LoginManager, current_user
 from database import database
 from front import assets
 from models import SEEN_EVERY, Account, Member, Session
-from views import account, certificate, code, errors, home, language, login, password, welcome
-from views.forms import check_origin, own_insurer
+from views import (
+    account,
+    certificate,
+    code,
+    errors,
+    home,
+    language,
+    login,
+    passkeys,
+    password,
+    welcome,
+)
+from views.forms import check_origin, has_passkey, own_insurer, passkey_site
 from views.services import htmx, now
 
 PUBLIC = {
     "login.login",
     "login.code",
+    "passkeys.login",
+    "passkeys.login_options",
     "code.resend",
     "code.mail_state",
     "welcome.details",
@@ -39,7 +52,7 @@ POLLS = {"certificate.clock", "code.mail_state"}
 
 def register(app: Flask, manager: LoginManager) -> None:
     """Register views, filters and error pages with the application."""
-    for module in (login, code, welcome, password, account, home, certificate, language):
+    for module in (login, code, welcome, password, account, passkeys, home, certificate, language):
         app.register_blueprint(module.pages)
     language.register(app)
     errors.register(app)
@@ -107,4 +120,10 @@ def give_back(_error: BaseException | None) -> None:
 
 
 def shared() -> dict[str, Any]:
-    return {"notice": current_app.config["NOTICE"], "insurer": own_insurer()}
+    """Return what every template may ask for."""
+    return {
+        "notice": current_app.config["NOTICE"],
+        "insurer": own_insurer(),
+        "passkeys": passkey_site() is not None,
+        "has_passkey": has_passkey(),
+    }

@@ -10,7 +10,8 @@ from flask_login import current_user
 import accounts
 from accounts import limits, passwords, sessions
 from accounts.codes import send_code
-from models import Audit, Display, Session, Trust
+from accounts.passkeys import AT_MOST
+from models import Audit, Display, Passkey, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven, wrong_code
 from views.forms import SENT, Form, form_page, new_form, refused
 from views.services import now, services
@@ -23,8 +24,8 @@ WRONG_PASSWORD = lazy_gettext("今のパスワードが違います。もう一�
 
 @pages.get("")
 def settings() -> ResponseReturnValue:
-    """Show the member's running sessions, their trusted phones, and the last ten times that they
-    opened their own certificate."""
+    """Show the member's running sessions, their passkeys, their trusted phones, and the last ten
+    times that they opened their own certificate."""
     account, moment = current_user.account, now()
     running = Session.select().where(
         Session.account == account.member_id, Session.ended_at.is_null()
@@ -50,6 +51,11 @@ def settings() -> ResponseReturnValue:
         }
         for t in trusted.order_by(Trust.created_at.desc())
     ]
+    kept = (
+        Passkey.select()
+        .where(Passkey.account == account.member_id)
+        .order_by(Passkey.created_at.desc())
+    )
     own = Display.member == account.member_id, Display.viewer == account.member_id
     shown = Display.select().where(*own).order_by(Display.started_at.desc()).limit(10)
     return render_template(
@@ -57,6 +63,8 @@ def settings() -> ResponseReturnValue:
         email_mask=accounts.mask(account.email or ""),
         sessions=sessions,
         trusts=trusts,
+        keys=[{"key": key, "here": key.id == current_user.passkey} for key in kept],
+        may_add=len(kept) < AT_MOST,
         displays=[{"at": display.started_at, "by": gettext("ご本人")} for display in shown],
     )
 

@@ -9,7 +9,7 @@ from peewee import DataError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from database import AWAY
-from front.middleware import plain
+from front.plain import plain
 from models import Stale
 from settings import insurer_of
 from views.formats import language

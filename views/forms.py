@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +12,8 @@ from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from flask_login import current_user
 
-from front.middleware import network
+from accounts import passkeys
+from front.admission import network
 from settings import insurer_of
 from views.formats import time_of_day
 from views.services import now
@@ -128,6 +130,34 @@ def cookie_options() -> dict[str, Any]:
         "httponly": True,
         "samesite": "Lax",
     }
+
+
+def passkey_site() -> passkeys.Site | None:
+    """Return the site that passkeys are bound to, or None if there can be none: they are forbidden,
+    or the site is reached by an IP address.
+
+    It is the address that members type. In a demo, which has several, it is the one in use.
+    """
+    typed = (
+        request.host_url
+        if current_app.config["INSECURE_COOKIES"]
+        else current_app.config["BASE_URL"]
+    )
+    chosen, address = current_app.config["PASSKEYS"], urlsplit(typed.lower())
+    host = address.hostname or ""
+    if chosen == "0" or ":" in host or re.fullmatch(r"[\d.]*", host):
+        return None
+    port = (
+        f":{address.port}"
+        if address.port not in (None, 80 if address.scheme == "http" else 443)
+        else ""
+    )
+    return passkeys.Site(host if chosen == "1" else chosen, f"{address.scheme}://{host}{port}")
+
+
+def has_passkey() -> bool:
+    """Return whether a passkey was made or used on this browser."""
+    return cookie_name("passkey") in request.cookies
 
 
 def own_insurer() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from models import Audit, Member
 from settings import insurer_of
 from views.certificate import qr
 from views.forms import device, own_mail_domain
+from views.passkeys import offered
 from views.services import now
 
 pages = Blueprint("home", __name__)
@@ -33,7 +34,7 @@ pages = Blueprint("home", __name__)
 @pages.get("/")
 def home() -> ResponseReturnValue:
     """Show the member and the listed people of the household, each with the state of the
-    certificate and one action.
+    certificate and one action. After a login by code, offer a passkey, too.
 
     The first view after the registration says that it is done, and how to add an icon.
     """
@@ -44,6 +45,7 @@ def home() -> ResponseReturnValue:
         me=me,
         people=people,
         may_allow=bool(adults),
+        offer=any(person["url"] for person in [me, *people]) and offered(),
         offer_allowing=bool(adults) and not any(adult["answered"] for adult in adults),
         age=current_app.config["GUARDIAN_AGE"],
         registered=session.pop("registered", False),

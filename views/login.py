@@ -20,6 +20,7 @@ import accounts
 from accounts import limits, passwords, sessions
 from accounts.codes import send_code
 from accounts.keys import fold, grouped
+from accounts.passkeys import Proof
 from models import Account, Audit, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven
 from views.forms import (
@@ -133,21 +134,30 @@ def enter(account: Account, trust: Trust | None, form: Form) -> ResponseReturnVa
 
 
 def begin(
-    account: Account, trust: Trust | None = None, *, trust_phone: bool = False, target: str = ""
+    account: Account,
+    trust: Trust | None = None,
+    *,
+    proof: Proof | None = None,
+    trust_phone: bool = False,
+    target: str = "",
 ) -> ResponseReturnValue:
     """Start a session in an emptied cookie, and redirect to `target` if it is a path of ours, or
     else to home.
 
     With `trust_phone`, trust this phone from now on. With a `trust`, prolong it. Either then lasts
-    for TRUST_DAYS.
+    for TRUST_DAYS. After a login by code, which has neither a `trust` nor a `proof`, home may offer
+    a passkey.
     """
     days = current_app.config["TRUST_DAYS"]
     secret = request.cookies.get(cookie_name("trust"), "")
+    offer = trust is None and proof is None
     if trust_phone and days:
         trust, secret = sessions.trust_phone(account, device(), now())
-    started = sessions.start_session(account, device(), now(), trust, now() + days * DAY)
+    started = sessions.start_session(account, device(), now(), trust, now() + days * DAY, proof)
     session.clear()
     session.permanent = True
+    if offer:
+        session["offer"] = True
     login_user(started)
     response = make_response(redirect(target if is_own_path(target) else url_for("home.home"), 303))
     if trust is not None:

@@ -18,7 +18,7 @@ from flask import Flask
 
 import dates
 from database import connect, database
-from front.middleware import Wsgi
+from front.admission import Wsgi
 from tests.support.postgres import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
