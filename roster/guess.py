@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from dates import BadDate
 from roster.cells import Column, Wrong, fold
 from roster.columns import DATES, TITLES, rules
 from roster.findings import shown
@@ -27,12 +26,12 @@ WORDS = (
     (r"(^|漢字)[姓氏名]$|[姓氏名]漢字$|氏名|名前|^姓|^名$", "name"),
     (r"生年月日|誕生日|birth", "birth_date"),
     (r"性別|sex|gender", "sex"),
-    (r"保険者.*番号", "insurer_number"),
+    (r"(?<!被)保険者.*番号", "insurer_number"),
     (r"枝番", "branch"),
     (r"^(?!事業所).*記号", "symbol"),
-    (r"(証|被保険者|健保|資格)番号", "number"),
-    (r"喪失", "lost_on"),
-    (r"取得|認定|加入.*日", "qualified_on"),
+    (r"(証|被保険者|健保|資格).*番号", "number"),
+    (r"喪失(.*(日|年月))?$", "lost_on"),
+    (r"(取得|認定|加入).*(日|年月)", "qualified_on"),
     (r"事業所名|会社名|勤務先", "workplace"),
     (r"[交発][付行].*[事理]由", "issue_reason"),
     (r"[交発][付行].*(方法|媒体|区分)", "delivery"),
@@ -44,10 +43,23 @@ WORDS = (
     (r"不開示", "withheld"),
 )
 """Words of a title, and the column that they hint at; the first that fits."""
+OTHERS = re.compile("開始|更新|作成|届|受付|登録|処理|住所|カード")
+"""Words of a title that hints at nothing."""
 _TRAILER = re.compile(
     r"([小合総]?計|総?件数|以上|終わ?り?|END|EOF|TRAILER|TR?|E|HD?|9{2,})(\W.*|件.*)?"
 )
 _ERA_TEXT = re.compile("明治?|大正?|昭和?|平成?|令和?|[MTSHR]|[1-9]")
+_HEAD, _KIN = "世帯主|被保.*", "[夫妻子父母男女孫兄弟姉妹長次二三四五六七義養祖実の]+"
+KINDS = {
+    "delivery": "WEB|電子|電磁|紙|書面",
+    "copay": "[123]割",
+    "sex": "男|女|男性|女性|M|F",
+    "relation": f"本人|家族|被扶養者|{_HEAD}|{_KIN}",
+    "kana": r"[ァ-ヶー・ ]+",
+    "workplace": ".*(会社|商事|商店|工業|工場|支社|法人|組合|本社|営業所).*",
+    "name": r"[^\W\d_a-zA-Z]\D{1,30}",
+}
+"""Columns that their values tell, and what nearly all of them are; the first that fits."""
 
 MapRow = tuple[str, str, str, str, str]
 
@@ -66,7 +78,7 @@ class Guess:
         refuse_my_number(head[:TITLE_ROWS])
         self.line = _best(head)[0]
         """The row of titles, counted from 1; 0 if none was found."""
-        self._look_through(source)
+        self._look_through(source, len(head[self.line - 1]) if self.line else 0)
         if not self._sample:
             raise Unreadable(
                 "データの行がありません。加入者の行を入れて、もう一度保存してください。"
@@ -77,8 +89,9 @@ class Guess:
         self._sure = set(self.found)
         self._by_content()
 
-    def _look_through(self, source: Source) -> None:
-        """Read the whole file: its first rows, its last three, and the values of each column."""
+    def _look_through(self, source: Source, width: int) -> None:
+        """Read the whole file: its first rows, its last three, and the values of each column.
+        `width` is the number of titles, or 0."""
         sample: Rows = []
         last: deque[list[str]] = deque(maxlen=3)
         values: dict[int, set[str]] = {}
@@ -89,7 +102,7 @@ class Guess:
             for place, texts in enumerate(zip(*_even(rows), strict=True)):
                 if len(found := values.setdefault(place, set())) < MOST_VALUES:
                     found.update(map(str.strip, texts))
-        self._width = max(map(len, sample), default=0)
+        self._width = width or max(map(len, sample), default=0)
         self._trailers = _trailers([*sample[:2], *last], self._width)
         skipped = Codes((text, SKIP) for text in self._trailers)
         kept = [row for row in sample if skipped.known[_first(row)] != SKIP]
@@ -100,89 +113,125 @@ class Guess:
         return [fold(t) for t in self._sample[place] if t.strip()] if place < self._width else []
 
     def _by_title(self) -> None:
-        meant = [_meaning(text) if self.line else None for text in self._header]
-        for place, (name, sure) in sorted(
-            ((i, m) for i, m in enumerate(meant) if m), key=lambda pair: not pair[1][1]
-        ):
-            several = name in ("name", "kana") and not sure
-            if name == ERA or name not in self.found.values() or several:
+        """Find the columns that titles name, or hint at, and then those whose values fit best."""
+        meant = [_meaning(text) if self.line else None for text in self._header[: self._width]]
+        named = [(i, *meaning) for i, meaning in enumerate(meant) if meaning]
+        sure = {name for _, name, sure in named if sure}
+        for place, name, exactly in sorted(named, key=lambda m: (not m[2], -self._fit(m[0], m[1]))):
+            parts = name in ("name", "kana") and re.search("[姓名氏セイメイ]$", self._header[place])
+            if exactly or name == ERA or (name not in sure and (parts or name not in self._taken)):
                 self.found[place] = name
-        exact = {self.found[i] for i, m in enumerate(meant) if m and m[1] and i in self.found}
-        for place, name in list(self.found.items()):
-            if name in exact and not (meant[place] or ("", False))[1] and name != ERA:
-                del self.found[place]
+
+    def _fit(self, place: int, name: str) -> float:
+        """Return which share of the column's values can be read as that of the roster."""
+        values = {fold(text) for text in self._values.get(place, ()) if text}
+        if name == ERA or not values:
+            return 0
+        fitting = [
+            v for v in values if self._accepts(name, v) or re.fullmatch(KINDS.get(name, "x"), v)
+        ]
+        return len(fitting) / len(values)
+
+    def _accepts(self, name: str, text: str) -> bool:
+        try:
+            self._rules[name].parse(text)
+        except Wrong:
+            return False
+        return True
+
+    @property
+    def _taken(self) -> set[str]:
+        return set(self.found.values())
 
     def _by_content(self) -> None:
-        """Find what the titles did not tell, by the values."""
+        """Find what the titles did not tell, by the values: what they tell alone, then the keys,
+        which stand before the name, then small numbers, then days."""
         unknown = [i for i in range(self._width) if i not in self.found and self._texts(i)]
         free = [i for i in unknown if not self.line or not self._header[i].strip()]
         for place in unknown:
             name = self._kind(place)
-            if name and (place in free or name in self.missing):
+            if name and name not in self._taken and (place in free or name in self.missing):
                 self.found[place] = name
-        days = [i for i in free if i not in self.found and self._is_day(i)]
-        for place, name in zip(sorted(days, key=self._middle)[:1], ["birth_date"], strict=False):
-            self._take(place, name)
-        for place in days:
-            if place not in self.found:
-                fillers = "" in map(str.strip, self._sample[place])
-                ahead = self._middle(place) > self._today
-                names = (
-                    ("lost_on",)
-                    if fillers
-                    else ("expires_on",)
-                    if ahead
-                    else ("qualified_on", "issued_on")
-                )
-                self._take(place, *names)
-        for place in free:
-            if place not in self.found and all(
-                re.fullmatch(r"[\w-]*\d[\w-]*", t) for t in self._texts(place)
-            ):
-                self._take(place, "symbol", "number")
+        ends = [i for i, name in self.found.items() if name in ("name", "kana")]
+        self._find_keys([i for i in free if i < min(ends, default=0) and i not in self.found])
+        self._find_numbers([i for i in free if i not in self.found])
+        self._find_days([i for i in free if i not in self.found and self._is_day(i)])
 
     def _take(self, place: int, *names: str) -> None:
         """Give the column the first of the names that is still free."""
         for name in names:
-            if name not in self.found.values():
+            if name not in self._taken:
                 self.found[place] = name
                 return
 
     def _kind(self, place: int) -> str | None:
-        """Return the column that the values alone tell, unless it is found already."""
-        texts, taken = self._texts(place), set(self.found.values())
-        values = set(texts)
-        tests = {
-            "insurer_number": all(map(self._is_insurer, values)),
-            ERA: self._is_era(place),
-            "sex": values <= {"男", "女", "男性", "女性", "M", "F"},
-            "relation": values <= {"本人", "家族", "被保険者", "被扶養者"},
-            "delivery": values <= {"WEB", "電子", "電磁", "紙", "書面"},
-            "branch": all(re.fullmatch(r"\d{2}", t) and t < "20" for t in values)
-            and "00" in values,
-            "kana": all(re.fullmatch(r"[ァ-ヶー・ ]+", t) for t in values),
-            "workplace": any(re.search("会社|商事|工業|支社|法人|組合", t) for t in values),
-            "name": all(re.fullmatch(r"[^\W\d_]+ [^\W\d_]+", t) for t in values),
-        }
-        found = next((name for name, fits in tests.items() if fits and name not in taken), None)
-        if found is None and values <= {"1", "2", "3"} and "1" in values:
-            heads = self._branch_heads()
-            is_relation = heads is not None and heads == [
-                t.strip() == "1" for t in self._sample[place]
-            ]
-            names = ("relation", "sex") if is_relation else ("sex",)
-            found = next((name for name in names if name not in taken), None)
-        return found
+        """Return the column that the values alone tell."""
+        texts = self._texts(place)
+        if all(len(text) >= 7 and self._accepts("insurer_number", text) for text in set(texts)):
+            return "insurer_number"
+        if self._is_era(place):
+            return ERA
+        return next((name for name, form in KINDS.items() if _most(form, texts)), None)
 
-    def _branch_heads(self) -> list[bool] | None:
-        place = next((i for i, name in self.found.items() if name == "branch"), None)
-        return None if place is None else [not t.strip().strip("0") for t in self._sample[place]]
+    def _find_keys(self, places: list[int]) -> None:
+        """Find 記号, 番号 and 枝番 among the columns before the name."""
+        branch = [
+            i
+            for i in places
+            if _most(r"0\d|\d", t := self._texts(i)) and ("0" in t or _most(r"0\d", t))
+        ]
+        for place in branch[:1]:
+            self._take(place, "branch")
+        before = [
+            i
+            for i in places
+            if i < min(branch, default=i + 1) and not _most("[1-3]", self._texts(i))
+        ]
+        keys = [i for i in before if _most(r"[\w-]*\d[\w-]*", self._texts(i))][-2:]
+        for place, name in zip(keys, ("symbol", "number")[-len(keys) :], strict=False):
+            self._take(place, name)
 
-    def _is_insurer(self, text: str) -> bool:
-        try:
-            return len(text) >= 7 and bool(self._rules["insurer_number"].parse(text))
-        except Wrong:
-            return False
+    def _find_numbers(self, places: list[int]) -> None:
+        """Tell 性別, 本人家族区分 and 交付事由 apart. Of two columns that both fit the subscribers, the one
+        that follows the keys is 本人家族区分, or else the second."""
+        for place in places:
+            if self.found.get(place + 1) == "delivery" and _most("[1-8]", self._texts(place)):
+                self._take(place, "issue_reason")
+        small = [i for i in places if i not in self.found and set(self._texts(i)) <= set("123")]
+        keys = {name: i for i, name in self.found.items() if name in ("branch", "number")}
+        if "branch" in keys:
+            heads = [not text.strip().strip("0") for text in self._sample[keys["branch"]]]
+            fits = [i for i in small if heads == [t.strip() == "1" for t in self._sample[i]]]
+            after = max(keys.values()) + 1
+            for place in [i for i in fits if i == after] or fits[-1:]:
+                self._take(place, "relation")
+        for place in small:
+            if place not in self.found:
+                self._take(place, "sex", "relation")
+
+    def _find_days(self, places: list[int]) -> None:
+        if places and "birth_date" not in self._taken:
+            self._take(min(places, key=self._middle), "birth_date")
+        for place in places:
+            if place in self.found:
+                continue
+            following = place + 1 if place + 1 in places else place
+            if self._middle(place) > self._today:
+                self._take(place, "expires_on", "lost_on")
+            elif self._middle(following) > self._today and self._gaps(following) == self._gaps(
+                place
+            ):
+                self._take(place, "issued_on")
+            elif any(self._gaps(place)):
+                self._take(place, "lost_on", "effective_on")
+            else:
+                self._take(place, "qualified_on", "issued_on")
+
+    def _gaps(self, place: int) -> list[bool]:
+        """Return for each row whether the column has no day there, or a filler."""
+        if self.found.get(place - 1) == ERA:
+            return [not text.strip().strip("0") for text in self._sample[place]]
+        return [not self._rules["lost_on"].parse(text) for text in self._sample[place]]
 
     def _is_era(self, place: int) -> bool:
         """Return whether the column holds eras, and the next one days of six digits without one."""
@@ -190,27 +239,22 @@ class Guess:
         return (
             all(map(_ERA_TEXT.fullmatch, self._texts(place)))
             and bool(following)
-            and all(re.fullmatch(r"\d{5,6}|\d{1,2}[./-]\d.*", t) for t in following)
+            and _most(r"\d{5,6}|\d{1,2}[./-]\d.*", following)
         )
 
     def _is_day(self, place: int) -> bool:
-        return bool(self._days(place)) or self.found.get(place - 1) == ERA
-
-    def _days(self, place: int) -> list[str]:
-        """Return the column's days, earliest first; none if something else stands there."""
-        days = []
-        for text in self._texts(place):
-            try:
-                if parsed := self._rules["lost_on"].parse(text):
-                    days.append(parsed)
-            except (Wrong, BadDate):
-                return []
-        return sorted(days)
+        """Return whether the column holds days; 0 alone may be anything."""
+        texts = self._texts(place)
+        days = all(self._accepts("lost_on", text) for text in texts) and set(texts) != {"0"}
+        return days or self.found.get(place - 1) == ERA
 
     def _middle(self, place: int) -> str:
-        if days := self._days(place):
-            return days[len(days) // 2]
-        return "1950"  # days of an era in the column before
+        """Return the day in the middle of the column's days; an early one if the era stands in the
+        column before, and none of ours if there are but fillers."""
+        if self.found.get(place - 1) == ERA:
+            return "1950"
+        days = sorted(filter(None, map(self._rules["lost_on"].parse, self._texts(place))))
+        return days[len(days) // 2] if days else self._today
 
     def rows(self) -> Iterator[MapRow]:
         """Yield the map's rows below its titles, in the order of MAP_TITLES."""
@@ -229,15 +273,13 @@ class Guess:
     def _codes(self, place: int, name: str) -> Iterator[MapRow]:
         """Yield a row for each value that the column of the roster does not know."""
         for value in sorted(self._values.get(place, ())):
-            try:
-                if value:
-                    self._rules[name].parse(value)
-            except Wrong:
-                meant = "？"
-                if name == "relation" and not re.search(r"\d", fold(value)):
-                    meant = "本人" if re.fullmatch("世帯主|被保.*", value) else "家族"
-                memo = "読み替えを入れてください" if meant == "？" else "確かめてください"
-                yield TITLES[name].japanese, self._column(place), value, meant, memo
+            if not value or self._accepts(name, value):
+                continue
+            meant = "？"
+            if name == "relation" and not re.search(r"\d", fold(value)):
+                meant = "本人" if re.fullmatch(_HEAD, value) else "家族"
+            memo = "読み替えを入れてください" if meant == "？" else "確かめてください"
+            yield TITLES[name].japanese, self._column(place), value, meant, memo
 
     def _item(self, place: int) -> str:
         name = self.found.get(place, "")
@@ -265,7 +307,7 @@ class Guess:
     @property
     def missing(self) -> list[str]:
         """The required columns that were not found."""
-        return [n for n, t in TITLES.items() if t.required and n not in self.found.values()]
+        return [n for n, t in TITLES.items() if t.required and n not in self._taken]
 
 
 def _meaning(title: str) -> tuple[str, bool] | None:
@@ -273,7 +315,7 @@ def _meaning(title: str) -> tuple[str, bool] | None:
     folded = folded_title(title)
     if folded in NAMES:
         return NAMES[folded], True
-    if re.search("開始|更新|作成|住所|カード", folded):
+    if OTHERS.search(folded):
         return None
     return next(((name, False) for words, name in WORDS if re.search(words, folded)), None)
 
@@ -284,6 +326,11 @@ def _best(head: Rows) -> tuple[int, int]:
     counts = [sum(_meaning(text) is not None for text in row) for row in head[:TITLE_ROWS]]
     most = max(counts, default=0)
     return (counts.index(most) + 1, most) if most >= 2 else (0, 0)
+
+
+def _most(form: str, texts: list[str]) -> bool:
+    """Return whether nine in ten of the texts have this form."""
+    return sum(bool(re.fullmatch(form, text)) for text in texts) * 10 >= len(texts) * 9
 
 
 def _even(rows: Rows, width: int | None = None) -> Rows:

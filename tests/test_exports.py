@@ -1,10 +1,8 @@
 """Tests of the files that insurers really have: the families of exports, titles and values of other
 systems, maps of columns, and first maps."""
 
-import csv
 import datetime as dt
 import itertools
-import stat
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from hypothesis import given, settings
 from models import Member
 from roster.columns import TITLES
 from roster.header import ALIASES, NAMES, folded_title, is_my_number
-from roster.mapping import MAP_TITLES
 from roster.reading import Unreadable
 from tests.support.exports import (
     CORE,
@@ -316,45 +313,6 @@ def test_a_day_may_stand_in_three_columns_and_its_filler_be_read_as_nothing(read
     assert (found.errors, rows[0]["birth_date"], rows[0]["lost_on"]) == (0, "1980-05-12", None)
     rows, found = read(text.replace("55,5", "1980,5"), map_of(*columns))
     assert (found.errors, rows[0]["birth_date"]) == (0, "1980-05-12")
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_first_map_is_private_never_overwrites_and_reads_the_same_or_more(
-    clerk, tmp_path, name, read
-):
-    path, out = tmp_path / "export.csv", tmp_path / "map.csv"
-    path.write_bytes(FAMILIES[name])
-    done = clerk.run("roster", "columns", path, "--out", out)
-    assert done.exit_code == 0, done.output
-    assert "必須の項目" not in done.output
-    assert stat.S_IMODE(out.stat().st_mode) == 0o600
-    with out.open(encoding="utf-8-sig", newline="") as file:
-        assert next(csv.reader(file)) == list(MAP_TITLES)
-    rows, found = read(FAMILIES[name], out.read_text("utf-8-sig").encode("cp932"))
-    assert rows[0]["household"].startswith("06139463\t1001\t")
-    if name not in ("b_core", "d_nohead"):
-        plain, plainly = read(FAMILIES[name])
-        assert (rows, found.errors) == (plain, plainly.errors)
-    before = out.read_bytes()
-    assert clerk.run("roster", "columns", path, "--out", out).exit_code == 1
-    assert out.read_bytes() == before
-
-
-def test_a_first_map_asks_for_what_it_cannot_know(clerk, tmp_path):
-    path, out = tmp_path / "export.csv", tmp_path / "map.csv"
-    path.write_text(
-        ISSUED.replace("本人家族区分", "続柄コード")
-        .replace(",1,1,", ",8,21,")
-        .replace("記号", "元号")
-    )
-    done = clerk.run("roster", "columns", path, "--out", out)
-    assert done.exit_code == 0
-    with out.open(encoding="utf-8-sig", newline="") as file:
-        rows = {(row["項目"], row["ファイルの値"]): row for row in csv.DictReader(file)}
-    assert rows["性別", "8"]["読み替え"] == rows["本人家族区分", "21"]["読み替え"] == "？"
-    done = clerk.roster(path, "--columns", out, command="check")
-    assert (done["exit"], done["errors"]) == (1, 1)
-    assert "読み替え「？」は使えない値です" in done["out"]
 
 
 def assert_same(drawn, rows, found):
