@@ -118,9 +118,16 @@ class Guess:
         named = [(i, *meaning) for i, meaning in enumerate(meant) if meaning]
         sure = {name for _, name, sure in named if sure}
         for place, name, exactly in sorted(named, key=lambda m: (not m[2], -self._fit(m[0], m[1]))):
-            parts = name in ("name", "kana") and re.search("[姓名氏セイメイ]$", self._header[place])
-            if exactly or name == ERA or (name not in sure and (parts or name not in self._taken)):
+            if (
+                name == ERA
+                or (name not in self._taken and (exactly or name not in sure))
+                or (name in ("name", "kana") and name not in sure and self._is_part(place))
+            ):
                 self.found[place] = name
+
+    def _is_part(self, place: int) -> bool:
+        """Return whether a title speaks of the family name or the given name alone."""
+        return bool(re.search("(?<!氏)[姓名]$|[氏セイメイ]$", folded_title(self._header[place])))
 
     def _fit(self, place: int, name: str) -> float:
         """Return which share of the column's values can be read as that of the roster."""
@@ -293,6 +300,9 @@ class Guess:
     def _memo(self, place: int) -> str:
         examples = "、".join(dict.fromkeys(shown(t) for t in self._sample[place] if t.strip()))[:60]
         how = "" if place in self._sure or place not in self.found else "内容からの推測です。"
+        title = self._header[place] if self.line else ""
+        if place not in self.found and (meaning := _meaning(title)):
+            how = f"{TITLES[meaning[0]].japanese}はほかの列から読みます。"
         return f"{how}例: {examples}" if examples else how
 
     def _column(self, place: int) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from dates import ERA_CODES, ERAS
 from roster.cells import fold
-from roster.columns import DATES, TITLES
+from roster.columns import TITLES
 from roster.header import NAMES, folded_title, is_my_number, letter
-from roster.mapping import SKIP, Codes, Map
+from roster.mapping import JOINED, SKIP, Codes, Map
 from roster.reading import Rows, Unreadable
 
 MOST_COLUMNS = 500
@@ -32,7 +32,7 @@ class Source:
         always: str = "",
     ) -> None:
         self.places, self._codes, self._era, self._always = places, codes, era, always
-        self._between = "　" if name in ("name", "kana") else "." if name in DATES else ""
+        self._between = JOINED.get(name, "")
 
     def texts(self, columns: list[Texts], count: int) -> tuple[Texts, Texts]:
         """Return the texts of `count` rows twice: as the file has them, and as they are read."""

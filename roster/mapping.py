@@ -22,6 +22,9 @@ MOST_LINES = 10_000
 SKIP = "\0"
 """What a value is read as that says not to read its row."""
 
+JOINED = {"name": "　", "kana": "　", **dict.fromkeys(DATES, ".")}
+"""What may stand in several columns of a file, and what is put between their texts."""
+
 _ERA = re.compile("明治?|大正?|昭和?|平成?|令和?|[MTSHR]")
 
 
@@ -92,12 +95,14 @@ class Map:
         self._name, self._rules, self._faults = name, rules, dict[int, str]()
         for line, cells in self._lines(source):
             self._read(line, *cells)
-        for item in (*self.items.values(), *self.eras.values()):
+        for name, item in (*self.items.items(), *self.eras.items()):
             if not item.columns and not item.always:
                 self._fault(
                     item.line,
                     "「ファイルの列」が空です。列の見出しか、番号か、記号を入れてください",
                 )
+            if len(item.columns) > 1 and (name not in JOINED or item is self.eras.get(name)):
+                self._fault(item.columns[1][0], "この項目にはもう列があります。1つにしてください")
         self._tell()
 
     def _lines(self, source: Source) -> Iterable[tuple[int, tuple[str, str, str, str]]]:

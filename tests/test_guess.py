@@ -60,6 +60,16 @@ def test_a_first_map_asks_for_what_it_cannot_know(clerk, tmp_path):
     assert "読み替え「？」は使えない値です" in done["out"]
 
 
+def test_of_two_columns_that_mean_the_same_a_first_map_takes_one(tmp_path):
+    path, out = tmp_path / "export.csv", tmp_path / "map.csv"
+    twice = ISSUED.replace("記号,", "記号,被保険者証記号,").replace("1001,", "1001,X9,")
+    path.write_text(twice.replace("氏名", "姓,名").replace("見本　", "見本,"))
+    rows, found = mapped(path, out)
+    assert (found.errors, found.warnings) == (0, 0), found.messages
+    assert (rows[0]["symbol"], rows[0]["name"]) == ("1001", "見本　太郎")
+    assert "記号はほかの列から読みます。例: X9" in out.read_text()
+
+
 def mapped(path, out):
     """Guess a first map, write it, and return the people that it reads, and the findings."""
     guess = Guess(path, INSURERS, TODAY)

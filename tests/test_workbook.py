@@ -287,6 +287,22 @@ LAUGHS = "<!DOCTYPE x [<!ENTITY a0 'ha'>" + "".join(
 )
 
 
+def bomb(part):
+    """Return a workbook of which one part unpacks to 256 MiB; none of it is ever in memory."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(book(PERSON))) as old,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in {*old.namelist()} - {part}:
+            new.writestr(name, old.read(name))
+        with new.open(part, "w") as file:
+            file.write(b"<x><!--")
+            for _ in range(256):
+                file.write(b" " * (1 << 20))
+    return out.getvalue()
+
+
 def zipped(**parts):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -296,10 +312,9 @@ def zipped(**parts):
 
 
 HOSTILE = {
-    "a ZIP bomb": lambda: zipped(**{"xl_workbook--xml": b"\0" * (1 << 28)}),
-    "a sheet that unpacks to much": lambda: altered(
-        book(PERSON), SHEET, ("<sheetData>", f"<sheetData><!--{' ' * (1 << 28)}-->")
-    ),
+    "a ZIP bomb": lambda: bomb("xl/workbook.xml"),
+    "a sheet that unpacks to much": lambda: bomb(SHEET),
+    "a part beside the sheets that unpacks to much": lambda: bomb(SHARED),
     "entities in the sheet": lambda: altered(
         book(PERSON), SHEET, ("<worksheet", LAUGHS + "]><worksheet"), ("佐倉", "&a11;")
     ),
