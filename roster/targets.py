@@ -7,15 +7,16 @@ what is about the certificate count.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from roster import Roster
 from roster.certificates import Certificates
-from roster.columns import Column, date
+from roster.columns import Day
 from roster.findings import Findings
 from roster.reading import Unreadable
+from roster.rows import Rows
 
 READ = (
     "person_id",
@@ -29,6 +30,38 @@ READ = (
     "issued_on",
     "expires_on",
 )
+
+
+class TargetRows(Rows):
+    """Rows of a list, in which each person has a 交付事由, and the web and the days that are given
+    where the list has none."""
+
+    def __init__(
+        self,
+        today: dt.date,
+        places: Collection[str],
+        title: Callable[[str], str],
+        days: dict[str, str],
+    ) -> None:
+        super().__init__(today, places, title)
+        self._certificates = Certificates(has_reason=True, delivery="web")
+        self._days = days
+
+    def stored(
+        self,
+        lines: list[int],
+        cells: dict[str, Any],
+        values: dict[str, list[Any]],
+        faulty: dict[int, set[str]],
+        findings: Findings,
+    ) -> list[list[Any]]:
+        for name, day in self._days.items():
+            values[name] = [value or day for value in values.get(name) or [""] * len(lines)]
+        for i, reason in enumerate(values.get("issue_reason", ())):
+            if reason is None and "issue_reason" not in faulty.get(i, ()):
+                text = "空です。一覧の人には、交付事由（1〜8）を入力してください"
+                findings.error(lines[i], self._title("issue_reason"), "", text)
+        return super().stored(lines, cells, values, faulty, findings)
 
 
 class TargetList(Roster):
@@ -51,14 +84,16 @@ class TargetList(Roster):
             super().__init__(path, insurers, today, era_codes)
         except Unreadable as sentence:
             raise Unreadable(f"{path.name}: {sentence}") from None
-        self.places = {name: self.places[name] for name in READ if name in self.places}
-        self._rules["birth_date"] = Column(date(era_codes), empty="")
-        self._certificates = Certificates(has_reason=True, delivery="web")
+        sources = self._layout.sources
+        self._layout.sources = {name: sources[name] for name in READ if name in sources}
+        self._rules["birth_date"] = Day(era_codes)
         days = {"issued_on": issued_on, "expires_on": expires_on}
         self._days = {name: day.isoformat() for name, day in days.items() if day}
+        self._rows = TargetRows(today, set(self._layout.sources), self.title, self._days)
 
     def check_header(self, findings: Findings) -> None:
-        """Say which columns are missing. Those of a roster that are not read need no warning."""
+        """Say which columns are missing, and which stand twice. Those of a roster that are not read
+        need no warning."""
         keys = ("insurer_number", "number") if not self.has("person_id") else ()
         for name in (*keys, "issue_reason"):
             if not self.has(name):
@@ -68,19 +103,5 @@ class TargetList(Roster):
             if not self.has(name) and name not in self._days:
                 text = f"この列がありません。列を加えるか、{option} 日付 を付けてください"
                 findings.error(1, self.title(name), "", text)
-
-    def _rows(
-        self,
-        lines: list[int],
-        cells: dict[str, Any],
-        values: dict[str, list[Any]],
-        faulty: dict[int, set[str]],
-        findings: Findings,
-    ) -> list[list[Any]]:
-        for name, day in self._days.items():
-            values[name] = [value or day for value in values.get(name) or [""] * len(lines)]
-        for i, reason in enumerate(values.get("issue_reason", ())):
-            if reason is None and "issue_reason" not in faulty.get(i, ()):
-                text = "空です。一覧の人には、交付事由（1〜8）を入力してください"
-                findings.error(lines[i], self.title("issue_reason"), "", text)
-        return super()._rows(lines, cells, values, faulty, findings)
+        read = {place for source in self._layout.sources.values() for place in source.places}
+        self._tell_twins([twin for twin in self._layout.twins if twin[0] in read], findings)

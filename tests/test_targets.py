@@ -271,3 +271,16 @@ def test_messages_of_the_roster_come_before_those_of_the_list(clerk, give):
         ("2", True),
         ("3", True),
     ]
+
+
+def test_a_list_in_other_words_or_with_a_column_twice_or_of_my_number(clerk, give):
+    words = [
+        {"InsurerNumber": HEAD["保険者番号"], "証記号": "128", "証番号": "1024", "枝番号": "0"}
+    ]
+    assert give([words[0] | {"交付事由": "2"}])["errors"] == 0
+    assert certificates()["佐倉 直人"] == GIVEN
+    twice = [entry | {"証番号": "2048"} for entry in listed(WIFE)]
+    assert "（list.csvの行）同じ列が2つあります" in give(twice)["out"]
+    done = give([entry | {"個人番号": "1"} for entry in listed(WIFE)])
+    assert "list.csv: 「個人番号」の列があります" in done["out"]
+    assert certificates()["佐倉 美咲"] == NOTHING
