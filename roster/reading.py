@@ -111,6 +111,10 @@ def opened(path: Path, sheet: str | None = None) -> Source:
     return text
 
 
+ENCODINGS = {"utf-8-sig": "UTF-8", "cp932": "Shift_JIS（CP932）"}
+"""Encodings by the names that Excel's dialogs have."""
+
+
 class TextFile:
     """A text file with a row a line, parted by commas, tabs or semicolons. Raise Unreadable."""
 
@@ -121,7 +125,8 @@ class TextFile:
 
     @property
     def about(self) -> str:
-        return "、".join(filter(None, (f"文字コード {self.encoding}", MARKS[self._mark])))
+        encoding = ENCODINGS.get(self.encoding, self.encoding.upper())
+        return "、".join(filter(None, (f"文字コード {encoding}", MARKS[self._mark])))
 
     def choose(self, score: Callable[[Rows], Any]) -> None:
         self._mark = max(MARKS, key=lambda mark: score(self._head(mark)))

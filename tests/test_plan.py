@@ -7,6 +7,7 @@ import pytest
 
 from models import Member
 from roster.findings import LAST
+from tests.support.office import text_of
 from tests.test_imports import CHILD, HEAD, OTHER, WIFE, counts, crowd, everything
 from tests.test_roster import PERSON
 
@@ -230,3 +231,13 @@ def test_sex_3_without_a_remark_is_warned_of(clerk):
     assert "line 2, column 性別, value 3: （警告）" in done["out"]
     without = {k: v for k, v in bare.items() if k != "備考"} | {"加入者ID": "A3", "番号": "8"}
     assert clerk.roster([without])["warnings"] == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("utf-8-sig", "UTF-8"), ("utf-8", "UTF-8"), ("cp932", "Shift_JIS（CP932）")],
+)
+def test_the_encoding_has_the_name_that_clerks_know(clerk, encoding, name):
+    path = clerk.folder / "named.csv"
+    path.write_text(text_of([HEAD]), encoding=encoding)
+    assert lines(clerk.roster(path, command="check"))[0] == f"文字コード {name}、1行を読みました。"
