@@ -93,8 +93,9 @@ def test_nobody_is_told_who_is_withheld_or_ended_or_whose_certificate_did_not_tu
     clerk.roster([HEAD | before])
     if Account.select().exists():
         register(HEAD)
-    assert clerk.roster([HEAD | after])["exit"] == 0
-    assert told() == set()
+    done = clerk.roster([HEAD | after])
+    assert (done["exit"], told()) == (0, set())
+    assert "お知らせメール" not in done["out"]
 
 
 def test_who_ends_by_a_whole_roster_or_by_another_in_their_place_is_told_nothing(clerk):

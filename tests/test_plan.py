@@ -124,6 +124,18 @@ def test_of_withheld_people_the_plan_says_nothing_but_the_line(clerk):
     assert "美咲" not in str(rows)
 
 
+def test_a_withheld_person_who_ends_or_is_replaced_is_not_named_either(clerk):
+    clerk.roster([HEAD | {"不開示": "1"}, WIFE, OTHER | {"不開示": "1"}])
+    next_one = HEAD | {"氏名": "次 郎", "生年月日": "1990-01-01"}
+    done, rows = report(clerk, [next_one, WIFE], "--full", "--allow-changes", "1")
+    assert done["errors"] == 0
+    for name in ("直人", "次 郎", "戸田"):
+        assert name not in done["out"]
+        assert name not in str(rows)
+    assert lines(done).count("不開示の人") == 1  # who ends has no line
+    assert "2行目 不開示の人" in lines(done)
+
+
 def test_twenty_are_named_on_screen_and_everybody_in_the_report_by_line(clerk):
     clerk.roster(crowd(60))
     rows = [row | {"氏名カナ": f"カナ {i}"} for i, row in enumerate(crowd(30))]
