@@ -43,7 +43,7 @@ def make_plan(
     checks.check_twice(plan, findings)
     match_keys(plan)
     give(plan, findings, full)
-    compare(plan)
+    compare(plan, holders.moves(plan))
     end_missing(plan, full)
     checks.check_households(plan, findings)
     checks.check_incomplete(plan, findings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imports.workspace import Workspace
@@ -57,6 +57,7 @@ class Plan:
         self.lifted: list[tuple[int, int]] = []
         self.letters_needed = 0
         self.left_out = 0
+        self.moved: tuple[int, ...] = ()  # what holders.moves adds up
         # of those who are covered today or later and not withheld: who has which delivery
         self.before: dict[str, int] = {}
         self.after: dict[str, int] = {}
@@ -151,8 +152,9 @@ def _find_replaced(plan: Plan) -> None:
         )
 
 
-def compare(plan: Plan) -> None:
-    """Note whose stored fields the file changes, and count them by field."""
+def compare(plan: Plan, also: Sequence[str] = ()) -> None:
+    """Note whose stored fields the file changes, and count them by field. `also` are sums for
+    `plan.moved`, in the same pass."""
     compared = [name for name in COMPARED if name not in plan.kept]
     differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {
         "withheld": "s.withheld <> m.withheld"
@@ -166,9 +168,10 @@ def compare(plan: Plan) -> None:
     plan.added, plan.unchanged = plan.roster.rows - hits, hits - changed
     plan.changed, both = changed + plan.granted, "FROM altered s JOIN member m ON m.id = s.id"
     if plan.changed:
-        sums = ", ".join(f"sum({test})" for test in differs.values())
-        counts = plan.work.execute(f"SELECT {sums} {both}").fetchone()
-        plan.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
+        sums = ", ".join([*(f"sum({test})" for test in differs.values()), *also])
+        (counts,) = plan.rows(f"SELECT {sums} {both}")
+        plan.moved = counts[len(differs) :]
+        plan.fields = {name: n for name, n in zip(differs, counts, strict=False) if n}
     if "withheld" in plan.fields:
         turned = f"SELECT s.id, s.line {both} WHERE s.withheld = ? AND m.withheld = ? ORDER BY s.listed, 2"
         plan.hidden, plan.lifted = plan.rows(turned, 1, 0), plan.rows(turned, 0, 1)
