@@ -62,7 +62,7 @@ $(shell $(SOUND) || rm -f .venv/installed)
 	@touch $@
 
 build/htmx: requirements/htmx.txt .venv/installed
-	@rm -rf build && mkdir -p build
+	@mkdir -p build && rm -f build/*.whl  # build/static stays: a running server serves it
 	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d build -r $<
 	@touch $@
 

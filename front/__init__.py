@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
-from whitenoise import WhiteNoise
 
 import models
 import settings
@@ -49,16 +48,7 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
         inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
     else:
         inside = ProxyWarning(inside)
-    types = {".webmanifest": "application/manifest+json"}
-    static = WhiteNoise(
-        inside,
-        immutable_file_test=lambda _path, _url: True,
-        allow_all_origins=False,
-        mimetypes=types,
-    )
-    static.FOREVER = 365 * 24 * 60 * 60
-    static.add_files(str(assets.BUILT), "static/")
-    headers = SecurityHeaders(HostCheck(static, _hosts(config)), secure=secure)
+    headers = SecurityHeaders(HostCheck(assets.Static(inside), _hosts(config)), secure=secure)
     return Clock(
         RequestLog(headers, log=bool(config["LOG_REQUESTS"]), proxied=bool(proxies), now=now),
         keys,

@@ -13,15 +13,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 
 import database
 import models
+from accounts import passwords
 from tests.support.office import Clerk
 from tests.support.people import BORN, PASSWORD, settings_for
 from tests.support.phone import Phone
 from tests.support.postgres import Cluster
 from tests.support.ready import Missing
 from tests.support.sample import NOW, import_at_now, logins_in
+from tests.support.volumes import can_mount
 
 pytest_plugins = ["tests.support.browsers"]
 
@@ -54,6 +59,8 @@ def left_out(item, database: str) -> str:
     """Return why a test does not run on this database, or an empty text if it runs. On PostgreSQL
     only tests that use a database run, since `make test` has run all tests on SQLite before.
     """
+    if "volume" in item.fixturenames and not can_mount():
+        return "mount volumes, which root may do on Linux"
     if database == "sqlite":
         return ""
     if "fresh" not in item.fixturenames:
@@ -192,6 +199,34 @@ class Time:
 
     def pass_(self, seconds: float) -> None:
         self.moment += seconds
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow_hasher():
+    """The hasher of the application. In the tests' own process a quick one takes its place, since
+    they hash thousands of passwords."""
+    slow, quick = passwords.HASHER, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "HASHER", quick)
+        patch.setattr(passwords, "_UNKNOWN", quick.hash("nobody"))
+        yield slow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced_files():
+    """Let SQLite not wait for the disk in the tests' own process. Programs that tests start wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(database.PRAGMAS, "synchronous", "off")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_templates(tmp_path_factory):
+    """Compile each template once, not once for each application that a test makes."""
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Flask.jinja_options, "bytecode_cache", cache)
+        yield
 
 
 @pytest.fixture

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import re
 import smtplib
+import sqlite3
 import threading
 
+import psycopg
 import pytest
+from peewee import OperationalError
 
 import dates
 import models
@@ -16,6 +20,7 @@ from accounts import housekeeping
 from front.admission import ConcurrencyLimit
 from front.middleware import RequestLog
 from front.plain import plain
+from front.program import Lines
 from tests.support.people import NAO, PASSWORD
 from tests.support.phone import Phone
 from tests.support.sample import ROOT
@@ -173,6 +178,43 @@ def test_an_exception_in_the_log_bears_the_id_of_its_answer(app, monkeypatch, ca
     )
 
 
+def full() -> sqlite3.OperationalError:
+    """The error of a full disk."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (full(), "OperationalError SQLITE_FULL"),
+        (psycopg.errors.TooManyConnections("user=kakunin"), "OperationalError 53300"),
+        (psycopg.OperationalError("user=kakunin"), "OperationalError OperationalError"),
+    ],
+)
+def test_the_log_says_why_the_database_does_not_answer_and_names_nobody(
+    app, monkeypatch, caplog, error, told
+):
+    def away(*_, **__):
+        raise OperationalError(error, "user=kakunin")
+
+    monkeypatch.setattr("views.login.render_template", away)
+    assert Phone(app).get("/login").response.status_code == 503
+    assert caplog.messages[-1] == f"The database does not answer: {told}"
+
+
+def test_lines_have_level_and_time_and_in_the_journal_the_level_that_it_reads():
+    record = logging.makeLogRecord(
+        {"levelno": logging.ERROR, "levelname": "ERROR", "msg": "one\ntwo", "created": 0}
+    )
+    plain = Lines(journal=False).format(record)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR one\ntwo", plain)
+    assert Lines(journal=True).format(record) == "<3>one\n<3>two"
+    record.levelno = logging.WARNING
+    assert Lines(journal=True).format(record) == "<4>one\n<4>two"
+
+
 @pytest.fixture
 def roster_days_ago(time):
     """Sets the age of the last import."""
@@ -239,6 +281,8 @@ QUIET = {
     "codes_failed_last_day": 0,
     "mails_waiting": 0,
     "oldest_mail_seconds": 0,
+    "notices_waiting": 0,
+    "mails_failed_last_day": {},
     "mail_threads": 0,
     "displays_live": 0,
     "sessions": 0,

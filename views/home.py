@@ -18,7 +18,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from database import database
+from database import answers
 from dates import today
 from front.clock import date_and_time
 from models import Audit, Member
@@ -160,6 +160,7 @@ def staff() -> ResponseReturnValue:
 
 @pages.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """Answer 200 if the database answers. If it does not, the error handler answers 503."""
-    database.execute_sql("SELECT 1")
-    return Response("ok\n", mimetype="text/plain")
+    """Answer 200 if the database answers, and 503 within two seconds if it does not."""
+    if answers():
+        return Response("ok\n", mimetype="text/plain")
+    return Response("The database does not answer.\n", 503, mimetype="text/plain")

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.postgres import free_port
@@ -16,7 +17,7 @@ from tests.support.ready import children, path_of
 from tests.support.sample import FLASK, ROOT
 
 
-def until(true, seconds: float = 20) -> None:
+def until(true: Callable[[], object], seconds: float = 20) -> None:
     """Wait until `true()` is true. Fail after `seconds` seconds."""
     end = time.monotonic() + seconds
     while not true():
@@ -127,7 +128,7 @@ def status(port: int, path: str, form: str | None = None) -> tuple[int, str]:
     return answer.status, page
 
 
-def workers(process: subprocess.Popen) -> list[int]:
+def workers(process: subprocess.Popen[bytes]) -> list[int]:
     """Return the ids of the server's worker processes, which are its children with more than four
     threads."""
     started = children(process.pid)
