@@ -83,6 +83,8 @@ class Nginx:
         subprocess.run([*made, *subject], check=True, capture_output=True)
         text = (ROOT / "deploy/nginx.conf").read_text("utf-8")
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # more is refused, except to root
+        kinds = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+        paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
         servers = "\n".join(rf"server 127.0.0.1:{machine.port} \1" for machine in machines)
         for old, new in (
             (r"server 127\.0\.0\.1:8000 ([^\n]*)", servers),
@@ -93,6 +95,7 @@ class Nginx:
             (r"worker_rlimit_nofile 65536", f"worker_rlimit_nofile {min(65536, most)}"),
             (r"/run/nginx\.pid", f"{folder}/nginx.pid"),
             (r"/var/log/nginx", str(folder)),
+            (r"http \{", f"http {{\n{paths}"),  # Debian's are root's
         ):
             text, count = re.subn(old, new, text)
             assert count, old
