@@ -10,7 +10,7 @@ import datetime as dt
 import io
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ COLUMNS = (
     "宛名",
     "事業所名称",
 )
+
+ADDRESS = "住所"
+"""A last column, in the file if the roster has it. It is not stored anywhere else."""
 
 PART = 1000  # letters that SQLite puts together into one text
 CELL_END, ROW_END = "\x1f", "\x1e"
@@ -120,12 +123,12 @@ class Letters:
         if not self.path.parent.is_dir():
             raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
 
-    def write(self, parts: Iterable[bytes]) -> None:
-        """Add the rows of each part, in the order of COLUMNS, and see to it that everything is on
-        the disk."""
+    def write(self, parts: Iterable[bytes], columns: Sequence[str] = COLUMNS) -> None:
+        """Write the rows of each part, whose cells stand in the order of `columns`, and flush them
+        to the disk."""
         handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         self._file = os.fdopen(handle, "wb")
-        self._file.write(codecs.BOM_UTF8 + ",".join(COLUMNS).encode() + b"\r\n")
+        self._file.write(codecs.BOM_UTF8 + ",".join(columns).encode() + b"\r\n")
         for part in parts:
             if any(mark in part for mark in _MARKS):
                 cells = (row.split(CELL_END) for row in part.decode().split(ROW_END))
@@ -166,7 +169,8 @@ def write_letters(plan: Any, letters: Letters) -> None:
     """Write the letters in the roster's order. Those that would go to a withheld subscriber are
     left out and counted.
 
-    `plan` is the imports.plan.Plan that is being applied.
+    If the roster has a column 住所, so has the file: the subscriber's address by the roster, or the
+    dependent's own if it does not say the subscriber's. `plan` is the imports.plan.Plan that is being applied.
     """
     hidden, name = (
         _subscribers("coalesce(h.withheld, m.withheld, 0)", plan.today),
@@ -181,26 +185,34 @@ def write_letters(plan: Any, letters: Letters) -> None:
             f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}"
         ).fetchone()
         people += f" AND (s.relation = 1 OR NOT {hidden})"
+    columns: tuple[str, ...] = COLUMNS
     texts = [addressee if name == "addressee" else f"s.{name}" for name in LETTER]
+    if plan.roster.has("address"):
+        columns += (ADDRESS,)
+        theirs = _subscribers("h.address", plan.today, stored="''")
+        texts.append(
+            f"CASE s.relation WHEN 1 THEN s.address ELSE coalesce(nullif({theirs}, ''), s.address) END"
+        )
     cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts]
     row = f"printf('{CELL_END.join(['%s'] * len(cells))}', {', '.join(cells)})"
     part = f"SELECT CAST(group_concat(row, '{ROW_END}') AS BLOB) FROM (SELECT {row} AS row {people} AND k.line BETWEEN ? AND ? ORDER BY k.line)"
     starts = range(1, aside.execute("SELECT max(line) FROM staged").fetchone()[0] + 1, PART)
     letters.write(
-        filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts))
+        filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)),
+        columns,
     )
 
 
-def _subscribers(value: str, today: dt.date) -> str:
+def _subscribers(value: str, today: dt.date, stored: str | None = None) -> str:
     """Return SQL for a value of the subscriber to whom the letter of a dependent `s` goes, as
     Member.subscriber_on says.
 
     The day is today, or the first day of the dependent's cover if that is later. If nobody is
     covered then, the letter goes to the newest. Whoever is in the file goes before whoever is
-    stored alone; there, the value is that of `m`.
+    stored alone; there, the value is `stored`, or that of `m`.
     """
     file = f"SELECT {value} FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id WHERE "
-    alone = f"SELECT {value.replace('h.', 'm.')} FROM member m WHERE {LEFT} AND "
+    alone = f"SELECT {stored or value.replace('h.', 'm.')} FROM member m WHERE {LEFT} AND "
     found = []
     for day in (f"max(s.qualified_on, '{today}')", None):
         for query, who, last in ((file, "h", "line"), (alone, "m", "id")):

@@ -13,13 +13,13 @@ from typing import Any
 
 from imports.workspace import Workspace
 from roster import Roster
-from roster.columns import FIELDS
+from roster.columns import FIELDS, STAGED
 from roster.findings import Findings
 
 SENSITIVE = ("birth_date", "name", "sex")
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 TABLES = f"""
-CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(FIELDS)});
+CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(STAGED)});
 CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
 CREATE VIEW stage.changing AS SELECT id, {", ".join(FIELDS)} FROM changed JOIN staged USING (line);
@@ -61,7 +61,7 @@ def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> No
     try:
         for columns in plan.roster.checked(findings, progress):
             plan.work.executemany(
-                f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True)
+                f"INSERT INTO staged VALUES (?{', ?' * len(STAGED)})", zip(*columns, strict=True)
             )
     finally:
         gc.enable()
