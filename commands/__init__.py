@@ -1,10 +1,11 @@
-"""flask db | roster | members | audit | mail | stats | serve | demo: what the operator and the
+"""flask db | roster | letters | members | audit | mail | stats | serve | demo: what the operator and the
 clerk type."""
 
 from __future__ import annotations
 
 from flask import Flask
 
+from commands.letters import letters
 from commands.operations import db, mail, stats
 from commands.people import audit, members
 from commands.rosters import roster
@@ -12,5 +13,5 @@ from commands.server import demo, serve
 
 
 def register(app: Flask) -> None:
-    for command in (db, roster, members, audit, mail, stats, serve, demo):
+    for command in (db, roster, letters, members, audit, mail, stats, serve, demo):
         app.cli.add_command(command)

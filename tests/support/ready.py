@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from imports.printing import missing_fonts
 from tests.support import postgres, webkit
 
 
@@ -46,9 +47,10 @@ NEEDED = (
     Program(
         "Chromium",
         browser,
-        ("chromium", "fonts-noto-cjk"),
+        ("chromium",),
         (sys.executable, "-m", "playwright", "install", "chromium"),
     ),
+    Program("the letters' fonts", lambda: not missing_fonts(), ("fonts-noto-cjk",)),
     Program("PostgreSQL", postgres.programs, ("postgresql",)),
     Program("nginx", proxy, ("nginx-light",)),
     Program("systemd", lambda: shutil.which("systemd-analyze"), ("systemd",)),
