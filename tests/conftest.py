@@ -11,9 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 
 import database
 import models
+from accounts import passwords
 from tests.support.office import Clerk
 from tests.support.people import BORN, PASSWORD, settings_for
 from tests.support.phone import Phone
@@ -161,6 +163,17 @@ class Time:
 
     def pass_(self, seconds: float) -> None:
         self.moment += seconds
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow_hasher():
+    """The hasher of the application. In the tests' own process a quick one takes its place, since
+    they hash thousands of passwords."""
+    slow, quick = passwords.HASHER, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "HASHER", quick)
+        patch.setattr(passwords, "_UNKNOWN", quick.hash("nobody"))
+        yield slow
 
 
 @pytest.fixture
