@@ -26,6 +26,8 @@ LONGEST = 100
 PAGES = 50
 """Letters set in one run. typst remembers its last ten runs, at about 0.6 MB a page."""
 TOO_LONG = "--text の文章が長すぎて、お手紙の1枚に入りません。短くしてください。"
+_GAIJI = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
+"""Private use: a font that happens to have it shows something else, so 〓 is printed in its place."""
 _LOGIN = re.compile(f"[{LETTERS}][2-9]{{9}}")
 _PASSWORD = re.compile(f"[{LETTERS}][{SYMBOLS}]{{13}}")
 
@@ -117,15 +119,15 @@ def _letter(
         _check_text(line, title, cells.get(title, ""), findings)
     if not cells["宛名"]:
         findings.warning(line, "宛名", "", "空です。氏名を宛名にしました")
-    addressee = cells["宛名"] or cells["氏名"]
+    cells = {title: re.sub(_GAIJI, "〓", cell) for title, cell in cells.items()}
     return {
         "line": line,
         "login": grouped(login),
         "password": grouped(password),
         "insurer": insurer,
         "name": cells["氏名"],
-        "addressee": addressee,
-        "family": addressee != cells["氏名"],
+        "addressee": cells["宛名"] or cells["氏名"],
+        "family": cells["宛名"] not in ("", cells["氏名"]),
         "workplace": cells["事業所名称"],
         "address": cells.get(ADDRESS, ""),
     }
@@ -157,14 +159,17 @@ def _check_text(line: int, title: str, text: str, findings: Findings) -> None:
             line,
             title,
             text,
-            "サーバーの書体にない文字があり、□で印刷されます。印刷のあとで書き入れてください",
+            "サーバーの書体にない文字です（外字は〓になります）。印刷を確かめ、書き入れてください",
         )
 
 
 def _is_foreign(character: str) -> bool:
-    """Return whether the fonts surely lack it: 外字, and what is written from right to left."""
-    return unicodedata.category(character) in ("Co", "Cn") or (
-        unicodedata.bidirectional(character) in ("R", "AL") or "\ufb50" <= character <= "\ufdff"
+    """Return whether fonts-noto-cjk surely lacks it: 外字, and what is written from right to left."""
+    right_to_left = unicodedata.bidirectional(character) in ("R", "AL")
+    return (
+        unicodedata.category(character) in ("Co", "Cn")
+        or right_to_left
+        or "\ufb50" <= character <= "\ufdff"
     )
 
 

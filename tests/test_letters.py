@@ -95,9 +95,10 @@ def test_whatever_a_cell_holds_is_printed_as_text_on_the_one_page_of_its_person(
     pages = office.pages
     assert len(pages) == len(HOSTILE) + 2
     assert all("ACDEF-3467-9GHJK" in page for page in pages)
+    assert "〓〓外字" in plain(pages[len(READABLE) + 1])
     for text, page in zip(["普通", *READABLE], pages, strict=False):
         assert plain(text.removeprefix("'")) in plain(page), text
-    assert done.stdout.count("□で印刷されます") == 3
+    assert done.stdout.count("サーバーの書体にない文字です") == 3
 
 
 def test_nothing_but_the_address_is_ever_in_the_envelopes_window(office):
