@@ -59,6 +59,11 @@ class Roster:
         )
         return set(FIELDS) - said - {"household"}
 
+    @property
+    def says_delivery(self) -> bool:
+        """Return whether any row that was read has a 交付事由 or a 交付方法."""
+        return self._certificates.says_delivery
+
     def _era_example(self) -> str | None:
         """Say how dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日.
         None if there is none."""
@@ -306,6 +311,7 @@ class Roster:
                 faulty.get(i, set()),
                 findings,
             )
+        self._warn_of_sex(lines, cells, column("sex"), column("remarks"), findings)
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
         stored = {
             name: column(name)
@@ -318,6 +324,23 @@ class Roster:
         for name in ("person_id", "lost_on", "issued_on", "expires_on", "effective_on"):
             stored[name] = [value or None for value in stored[name]]
         return [lines, *(stored[name] for name in STAGED)]
+
+    def _warn_of_sex(
+        self,
+        lines: list[int],
+        cells: dict[str, Any],
+        sexes: list[Any],
+        remarks: list[Any],
+        findings: Findings,
+    ) -> None:
+        """Warn of those whose certificate says 裏面参照 and has nothing there. Other systems write 3
+        for a sex that is not known."""
+        if 3 not in sexes:
+            return
+        for i, (sex, remark) in enumerate(zip(sexes, remarks, strict=True)):
+            if sex == 3 and remark == "":
+                text = "裏面参照ですが、備考が空です。備考に戸籍上の性別などを書くか、性別を確かめてください"
+                findings.warning(lines[i], self.title("sex"), cells["sex"][i], text)
 
     def _judge(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from peewee import IntegrityError
+from peewee import IntegrityError, ModelDelete
 
 import database
 import models
@@ -364,3 +364,23 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(
     ):
         assert secret not in trail
     assert mails.link.rpartition("/")[2] not in trail
+
+
+def test_what_is_over_is_deleted_in_portions(app, time, monkeypatch):
+    """Eleven nameless rows go by threes, none of which is more than its statement may delete."""
+    monkeypatch.setattr(housekeeping, "PORTION", 3)
+    for number in range(11):
+        models.Audit.create(at=int(time()) - 8 * 86400, action="login.failed", detail=str(number))
+    deleted, real = [], ModelDelete.execute
+
+    def counted(query, *given):
+        deleted.append(real(query, *given))
+        return deleted[-1]
+
+    before = models.Audit.select().where(models.Audit.action != "login.failed").count()
+    monkeypatch.setattr(ModelDelete, "execute", counted)
+    housekeeping.sweep(time(), audit_days=30)
+    assert deleted[-4:] == [3, 3, 3, 2]
+    left = models.Audit.select(models.Audit.action)
+    assert "login.failed" not in {row.action for row in left}
+    assert left.count() == before

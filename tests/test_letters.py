@@ -15,6 +15,7 @@ from imports.letters import ADDRESS, COLUMNS
 from models import Member
 from tests.support.clerk import make_app
 from tests.support.office import text_of
+from tests.support.ready import path_of
 from tests.test_imports import CHILD, HEAD, OTHER, ROOT, WIFE
 
 TITLES = (*COLUMNS, ADDRESS)
@@ -69,6 +70,7 @@ class Office:
 
 @pytest.fixture
 def office(clerk, monkeypatch):
+    path_of("Noto CJK")
     return Office(clerk, monkeypatch)
 
 

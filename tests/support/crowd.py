@@ -12,10 +12,13 @@ import gc
 import resource
 import select
 import socket
+import ssl
 import time
 from array import array
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.support.ready import path_of
 
 REQUEST = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)\r\n"
@@ -50,6 +53,7 @@ class Outcome:
     renewals: list[int] = field(default_factory=list)  # in each second
     cpu: float = 0.0
     longest_gap: float = 0.0  # seconds that one phone had no live fragment
+    veiled: set[str] = field(default_factory=set)  # the phones that had none for VEIL seconds
 
     @property
     def renewed(self) -> int:
@@ -65,18 +69,29 @@ class Outcome:
         )
 
 
-def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outcome:
+VEIL = 5
+"""Seconds without a live fragment after which the veil covers the card."""
+
+
+def hold(
+    port: int, phones: list[Phone], seconds: int, settle: int = 0, *, tls: bool = False
+) -> Outcome:
     """Hold `phones` live for `seconds` seconds, with their polls spread evenly over each second.
 
     Latencies of the first `settle` seconds, in which all phones get their first lease, do not
     count. Missed ticks do.
     """
+    path_of("Linux")
     poller = select.epoll()
     by_number = {}
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
 
     def connect(phone: Phone) -> None:
         phone.link = socket.create_connection(("127.0.0.1", port))
         phone.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            phone.link = trusting.wrap_socket(phone.link)
         phone.link.setblocking(False)
         poller.register(phone.link, select.EPOLLIN)
         by_number[phone.link.fileno()] = phone
@@ -112,7 +127,9 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
             phone = by_number[number]
             try:
                 came = phone.link.recv(65536)
-            except BlockingIOError:
+                while tls and phone.link.pending():
+                    came += phone.link.recv(65536)
+            except (BlockingIOError, ssl.SSLWantReadError):
                 continue
             except OSError:
                 came = b""
@@ -141,7 +158,7 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
                 outcome.missed += 1
             else:
                 moment = time.perf_counter()
-                outcome.longest_gap = max(outcome.longest_gap, moment - (phone.lived or began))
+                _note_gap(outcome, phone, moment - (phone.lived or began))
                 phone.lived = moment
             lease = head.partition(b"lease=")[2].split(b";", 1)[0].decode()
             if lease:
@@ -153,10 +170,16 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
     outcome.missed += waiting
     gc.enable()
     for phone in phones:
-        outcome.longest_gap = max(outcome.longest_gap, end - (phone.lived or began))
+        _note_gap(outcome, phone, end - (phone.lived or began))
         phone.link.close()
         phone.link, phone.asked, phone.lived, phone.answer = None, 0.0, 0.0, b""
     return outcome
+
+
+def _note_gap(outcome: Outcome, phone: Phone, gap: float) -> None:
+    outcome.longest_gap = max(outcome.longest_gap, gap)
+    if gap > VEIL:
+        outcome.veiled.add(phone.path)
 
 
 def _prepare(phone: Phone, port: int) -> None:

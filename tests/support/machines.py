@@ -9,14 +9,15 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.postgres import free_port
-from tests.support.ready import proxy
+from tests.support.ready import children, path_of
 from tests.support.sample import FLASK, ROOT
 
 
-def until(true, seconds: float = 20) -> None:
+def until(true: Callable[[], object], seconds: float = 20) -> None:
     """Wait until `true()` is true. Fail after `seconds` seconds."""
     end = time.monotonic() + seconds
     while not true():
@@ -71,8 +72,7 @@ class Nginx:
     """nginx with deploy/nginx.conf, in which only host names, ports and paths are replaced."""
 
     def __init__(self, folder: Path, port: int, machines: list[Machine]) -> None:
-        self.address, program = f"https://localhost:{port}", proxy()
-        assert program, "python -m tests.support.ready installs nginx"
+        self.address, program = f"https://localhost:{port}", path_of("nginx")
         key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
         made = [
             "openssl",
@@ -125,8 +125,8 @@ def status(port: int, path: str, form: str | None = None) -> tuple[int, str]:
     return answer.status, page
 
 
-def workers(process: subprocess.Popen) -> list[int]:
+def workers(process: subprocess.Popen[bytes]) -> list[int]:
     """Return the ids of the server's worker processes, which are its children with more than four
     threads."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if len(list(Path(f"/proc/{pid}/task").iterdir())) > 4]
+    started = children(process.pid)
+    return [pid for pid in started if len(list(Path(f"/proc/{pid}/task").iterdir())) > 4]
