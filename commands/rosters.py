@@ -166,7 +166,7 @@ def template(file: Path) -> None:
     """Write a roster to fill in, with two fictional people, for Excel."""
     try:
         with file.open("x", encoding="utf-8-sig", newline="") as out:
-            names = [name for name in TITLES if name != "person_id"]
+            names = [name for name in TITLES if name not in ("person_id", "address")]
             writer = csv.writer(out)
             writer.writerow([TITLES[name].japanese for name in names])
             writer.writerows([*row, *[""] * (len(names) - len(row))] for row in TEMPLATE_ROWS)

@@ -15,7 +15,7 @@ from typing import Any
 
 from dates import birthday, describe_codes, in_words, parse_date
 from roster.certificates import Certificates, birthday_before, copay_from
-from roster.columns import DATES, FIELDS, TITLES, Column, Wrong, fold, rules
+from roster.columns import DATES, FIELDS, STAGED, TITLES, Column, Wrong, fold, rules
 from roster.findings import Findings, shown
 from roster.header import NAMES, folded_title, places
 from roster.reading import Unreadable, look_at
@@ -101,7 +101,7 @@ class Roster:
     def checked(
         self, findings: Findings, progress: Callable[[int], None] = lambda done: None
     ) -> Iterator[list[list[Any]]]:
-        """Yield the rows, a batch at a time, as columns: lines as Excel counts them, then FIELDS. A
+        """Yield the rows, a batch at a time, as columns: lines as Excel counts them, then STAGED. A
         wrong cell is None, and in `findings`.
 
         `progress` is told how many bytes have been read. Raises Unreadable where the file cannot be
@@ -315,7 +315,7 @@ class Roster:
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
         stored = {
             name: column(name)
-            for name in FIELDS
+            for name in STAGED
             if name not in ("household", "delivery", "withheld")
         }
         stored["household"] = _households(*keys)
@@ -323,7 +323,7 @@ class Roster:
         stored["withheld"] = [c.withheld for c in certificates]
         for name in ("person_id", "lost_on", "issued_on", "expires_on", "effective_on"):
             stored[name] = [value or None for value in stored[name]]
-        return [lines, *(stored[name] for name in FIELDS)]
+        return [lines, *(stored[name] for name in STAGED)]
 
     def _warn_of_sex(
         self,

@@ -52,6 +52,7 @@ TITLES = {
     "effective_on": Title("発効期日"),
     "remarks": Title("備考"),
     "withheld": Title("不開示"),
+    "address": Title("住所"),
 }
 FIELDS = (
     "person_id",
@@ -78,6 +79,8 @@ FIELDS = (
 )
 """What a checked row holds after its line number, by the names of the table. withheld is 1, 0 or
 None: leave what is stored."""
+STAGED = (*FIELDS, "address")
+"""FIELDS, and what goes into the letters alone and is never stored."""
 DATES = ("birth_date", "qualified_on", "lost_on", "issued_on", "expires_on", "effective_on")
 
 SEX = {"1": 1, "男": 1, "2": 2, "女": 2, "3": 3, "裏面参照": 3}
@@ -355,6 +358,7 @@ def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
         "copay": Column(choice(COPAY, "1割、2割、3割、または空")),
         "remarks": Text(500, odd=_RARE, lines=True),
         "withheld": Column(choice(WITHHELD, "1、0、または空")),
+        "address": Text(100, odd=_RARE),
     }
     rules |= {
         name: Column(date(era_codes), empty="", required=TITLES[name].required) for name in DATES
