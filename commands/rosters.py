@@ -26,9 +26,8 @@ from imports.plan import Plan
 from imports.workspace import workspace
 from roster import Roster
 from roster.columns import TITLES
-from roster.findings import Findings, created, plain_cell
+from roster.findings import Findings
 from roster.guess import Guess
-from roster.mapping import MAP_TITLES
 from roster.reading import Unreadable
 
 TEMPLATE_ROWS = (
@@ -177,10 +176,7 @@ def columns(file: Path, out: Path, sheet: str | None) -> None:
     """Guess which column of FILE is which, and write a map to correct in Excel."""
     try:
         guess = Guess(file, current_app.config["INSURERS"], dates.today(moment()), sheet)
-        with created(out) as opened:
-            writer = csv.writer(opened)
-            writer.writerow(MAP_TITLES)
-            writer.writerows(map(plain_cell, row) for row in guess.rows())
+        guess.write(out)
     except Unreadable as sentence:
         raise Failed(str(sentence)) from None
     except OSError as broken:
