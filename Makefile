@@ -1,18 +1,19 @@
 # What a person types. Each command is explained in README.md.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
 export HOST PORT
 
-.PHONY: help install demo serve test check bench lock
+.PHONY: help install demo serve test check bench pictures lock
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | tr -s '$$' | expand -t 18
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed build/built ## build .venv from pinned requirements, fetch htmx, compile the English sentences
 
-demo: install ## serve a fictional roster on $$HOST:$$PORT; HOST=0.0.0.0 opens it to a phone
+demo: install ## serve a fictional roster on this machine; HOST=0.0.0.0 opens it to a phone, PORT=8001 moves it
 	@$(BIN)/flask demo
 
 serve: install ## the production server, configured by the environment alone
@@ -23,6 +24,7 @@ test: install .venv/tested ## every test, the browser's too; then on PostgreSQL 
 	@$(BIN)/pytest
 	@$(BIN)/pytest --database postgresql
 	@$(BIN)/python -m tests.days
+	@$(BIN)/python -m tests.support.ready left
 
 check: install .venv/tested ## format, lint, types, then the tests
 	@$(BIN)/ruff format --check .
@@ -33,17 +35,25 @@ check: install .venv/tested ## format, lint, types, then the tests
 bench: install .venv/tested ## the figures of the live clock and of the import
 	@$(BIN)/python -m bench
 
+pictures: install .venv/tested ## the README's moving picture, filmed from the running program
+	@$(BIN)/python -m bench.pictures
+
 UV := .venv/uv/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header
 
 lock: ## pin what pyproject.toml names, with hashes; `make lock UP=--upgrade` takes newer releases
-	@test -x $(UV) || (python3 -m venv .venv/uv && .venv/uv/bin/pip install --quiet --disable-pip-version-check uv)
+	@test -x $(UV) || ($(PYTHON) -m venv .venv/uv && .venv/uv/bin/pip install --quiet --disable-pip-version-check uv)
 	@$(COMPILE) $(UP) pyproject.toml --output-file requirements/run.txt
 	@$(COMPILE) $(UP) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 
+# The pip of a renamed or copied clone, of another Python, or of a .venv that was left half made does
+# not run, or runs elsewhere. Then .venv is made anew.
+SOUND := grep -qsF '$(CURDIR)/.venv/' $(BIN)/pip && $(BIN)/pip --version >/dev/null 2>&1
+$(shell $(SOUND) || rm -f .venv/installed)
+
 .venv/installed: requirements/run.txt
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kakunin needs Python 3.11 or newer.")'
-	@test -x $(BIN)/python || python3 -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kakunin needs Python 3.11 or newer, such as: make PYTHON=python3.11")'
+	@$(SOUND) || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
@@ -52,7 +62,7 @@ lock: ## pin what pyproject.toml names, with hashes; `make lock UP=--upgrade` ta
 	@touch $@
 
 build/htmx: requirements/htmx.txt .venv/installed
-	@rm -rf build && mkdir -p build
+	@mkdir -p build && rm -f build/*.whl  # build/static stays: a running server serves it
 	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d build -r $<
 	@touch $@
 

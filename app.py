@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import views
 from accounts.keys import Keys
 from accounts.mailer import Mailer
 from database import connect
-from front.program import Program
+from front.program import Program, log_to_stderr
 from views.services import Services, services
 
 
@@ -61,6 +62,7 @@ def create_app(now: Callable[[], float] = time.time, *, serving: bool = False) -
 def serve() -> Flask:
     """Return the application for a server process, and start its mail threads. Exit with a sentence
     if it cannot serve."""
+    log_to_stderr(journal="JOURNAL_STREAM" in os.environ)
     try:
         app = create_app(serving=True)
         settings.check_serving(app.config)
@@ -68,6 +70,9 @@ def serve() -> Flask:
     except (settings.BadSetting, FileNotFoundError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from error
+    # all of them now: an upgrade replaces the files while this process still runs
+    for name in app.jinja_env.list_templates():
+        app.jinja_env.get_template(name)
     with app.app_context():
         services().mailer.wake()
     return app

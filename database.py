@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -36,6 +37,21 @@ longer than an import holds its lock."""
 RENEWED_FOR = 2
 """Seconds that the query of a live clock may take."""
 
+
+def reason(error: BaseException) -> str:
+    """Return what the log may hold of a database error: its class and the code that PostgreSQL or
+    SQLite gave it, e.g. `OperationalError 53300` or `OperationalError SQLITE_FULL`.
+
+    Without a code it is libpq that could not connect, whose words are added. Other messages are
+    left out, since they may hold what people typed.
+    """
+    cause, name = getattr(error, "orig", None), type(error).__name__
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    if code is None and hasattr(cause, "sqlstate") and isinstance(error, OperationalError):
+        code = " ".join(str(cause).split())[:200]
+    return f"{name} {code}" if code else name
+
+
 database: Any = DatabaseProxy()
 ticks: Any = DatabaseProxy()
 """The same database for the clocks alone. It raises MaxConnectionsExceeded at once when its
@@ -47,7 +63,7 @@ def connect(url: str, *, serving: bool = False) -> None:
     postgresql://).
 
     On SQLite, a writer waits up to SERVED_FOR seconds for another, and a commit is on disk when it
-    returns. A new file is readable by its owner alone, since it will contain password hashes. On
+    returns. On
     PostgreSQL, a statement is cancelled after SERVED_FOR seconds if `serving` is set. The
     statements of imports and upgrades have no such limit.
     """
@@ -65,22 +81,21 @@ def connect(url: str, *, serving: bool = False) -> None:
         ticks.initialize(_postgresql(url, RENEWED_FOR, max_connections=TICKS))
 
 
+PRAGMAS = {
+    "page_size": 16384,  # of a new file: a million people are written in a quarter of the calls
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "busy_timeout": SERVED_FOR * 1000,
+}
+
+
 def _sqlite(path: str) -> Any:
-    file = Path(path[1:])
-    if file.parent.is_dir() and not file.exists():
-        file.touch(mode=0o600)
     return db_url.connect(
         f"sqlite+pool://{path}",
         max_connections=0,
         check_same_thread=False,  # a connection goes from thread to thread, one at a time
-        pragmas={
-            # of a new file: a million people are written in a quarter of the calls
-            "page_size": 16384,
-            "journal_mode": "wal",
-            "synchronous": "full",
-            "foreign_keys": 1,
-            "busy_timeout": SERVED_FOR * 1000,
-        },
+        pragmas=PRAGMAS,
     )
 
 
@@ -116,6 +131,32 @@ def connected() -> contextlib.AbstractContextManager[Any]:
     return database.connection_context() if database.is_closed() else contextlib.nullcontext()
 
 
+_asking = ThreadPoolExecutor(1, "health")
+_asked: Future[Any] | None = None
+
+
+def answers(seconds: float = 1.5) -> bool:
+    """Return whether the database answers a query within `seconds` seconds.
+
+    The query runs in a thread of its own, since neither a new connection nor a query can be given a
+    limit that holds against a server that is silent. While one hangs, no other is begun.
+    """
+    global _asked
+    asked = _asked
+    if asked is None or asked.done():
+        asked = _asked = _asking.submit(_ask)
+    try:
+        asked.result(seconds)
+    except (*AWAY, TimeoutError):
+        return False
+    return True
+
+
+def _ask() -> None:
+    with connected():
+        database.execute_sql("SELECT 1")
+
+
 def rest() -> None:
     """Give this thread's connection back before long work that needs none, such as argon2. The next
     query takes one again.
@@ -147,8 +188,45 @@ class Busy(Exception):
     """Another import, purge or upgrade is running. The text is a sentence for the clerk."""
 
 
+def encoding_fault() -> str:
+    """Return a sentence if the present connection's database cannot store Japanese, or an empty
+    string."""
+    if is_sqlite():
+        return ""
+    found = database.connection().info.parameter_status("server_encoding")
+    if found == "UTF8":
+        return ""
+    return (
+        f"The database's encoding is {found}. Kakunin needs UTF8: make another one with "
+        "createdb --encoding=UTF8 --template=template0 NAME."
+    )
+
+
 def is_sqlite() -> bool:
     return "sqlite" in type(database.obj).__name__.lower()
+
+
+def database_place() -> str:
+    """Return where the database is, without a password: the file, or the server and the name."""
+    return (
+        str(Path(database.database).absolute())
+        if is_sqlite()
+        else f"PostgreSQL {database.database}"
+    )
+
+
+def database_exists() -> bool:
+    """Return False if the database is an SQLite file that is not there. A connection would make it."""
+    return not is_sqlite() or Path(database.database).exists()
+
+
+def make_database() -> None:
+    """Make the SQLite file and its folder, unless they are there. It is readable by its owner
+    alone, since it will contain password hashes."""
+    if is_sqlite():
+        file = Path(database.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
 
 
 @contextlib.contextmanager

@@ -331,7 +331,7 @@ class Mail(Table):
     account = ForeignKeyField(Account, null=True, on_delete="CASCADE")
     challenge = ForeignKeyField(Challenge, null=True, backref="mails", on_delete="CASCADE")
     address = CharField(default="")
-    state = CharField(max_length=8, default="waiting")  # waiting, sent, failed
+    state = CharField(max_length=8, default="waiting")  # waiting, paced, sent, failed
     attempts = SmallIntegerField(default=0)
     created_at = BigIntegerField()
     due_at = BigIntegerField()

@@ -17,7 +17,7 @@ from flask import Flask
 from peewee import OperationalError
 from playhouse.migrations import Runner
 
-from database import database
+from database import database, database_exists, database_place
 from models import Member
 
 ROOT = Path(__file__).resolve().parent
@@ -44,14 +44,20 @@ SETTINGS = {
     "PASSKEYS": Setting(str, "1"),
     "AUDIT_DAYS": Setting(int, 1095),
     "ROSTER_DAYS": Setting(int, 35),
+    "MAILS_PER_MINUTE": Setting(int, 60),
     "INSECURE_COOKIES": Setting(int, 0),
     "PROXIES": Setting(int, 0),
     "LOG_REQUESTS": Setting(int, 0),
 }
 """What each is for stands in README.md and in deploy/kakunin.env."""
+SCHEMES = {
+    "DATABASE_URL": ("sqlite:///", "postgresql://"),
+    "MAIL_URL": ("smtp://", "smtps://", "outbox:"),
+}
 INSURER_TEXTS = ("name", "address", "phone", "hours", "staff_note")
 INSURER_URLS = ("paper_url", "privacy_url", "site_url")
 LINKS_AT_MOST = 5
+ESCAPES = "Write each of the characters : / ? # @ % [ ] in a user or password as its percent code: %3A %2F %3F %23 %40 %25 %5B %5D."
 WEAK_KEY = (
     "KAKUNIN_SECRET_KEY, and each of its fallbacks, must have 32 characters or more, of at least 8 kinds, and no part that "
     "repeats: openssl rand -hex 32 makes one."
@@ -59,7 +65,7 @@ WEAK_KEY = (
 
 
 class BadSetting(click.ClickException):
-    """A setting cannot be used. The text is a sentence for the operator."""
+    """Settings cannot be used. The text is a sentence for the operator about each."""
 
 
 def load(app: Flask) -> None:
@@ -67,16 +73,17 @@ def load(app: Flask) -> None:
     raw = Flask(__name__).config
     raw.clear()
     raw.from_prefixed_env("KAKUNIN", loads=str)
-    unknown = sorted(set(raw) - set(SETTINGS))
-    if unknown:
-        raise BadSetting(
-            f"KAKUNIN_{unknown[0]} is not a setting. Known are: {', '.join('KAKUNIN_' + s for s in SETTINGS)}."
-        )
+    faults = [
+        f"KAKUNIN_{name} is not a setting. Known are: {', '.join('KAKUNIN_' + s for s in SETTINGS)}."
+        for name in sorted(set(raw) - set(SETTINGS))
+    ]
     for name, setting in SETTINGS.items():
-        app.config[name] = _read(name, setting, raw.get(name))
-    app.config["INSURERS"] = {
-        number: _insurer(number, given) for number, given in app.config["INSURERS"].items()
-    }
+        try:
+            app.config[name] = _read(name, setting, raw.get(name))
+        except BadSetting as fault:
+            faults.append(str(fault))
+    if faults:
+        raise BadSetting("\n".join(faults))
     if not app.config["BASE_URL"] and app.config["INSECURE_COOKIES"]:
         host = os.environ.get("HOST", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - where it listens
         app.config["BASE_URL"] = f"http://{host}:{os.environ.get('PORT', '8000')}"
@@ -88,14 +95,15 @@ def load(app: Flask) -> None:
         raise BadSetting(
             "KAKUNIN_PASSKEYS must be 1, 0, or a host in small letters, such as kakunin.example.jp."
         )
-    if app.config["DATABASE_URL"].split(":")[0] not in ("sqlite", "postgresql"):
-        raise BadSetting("KAKUNIN_DATABASE_URL must begin with sqlite:/// or postgresql://.")
 
 
 def _read(name: str, setting: Setting, text: str | None) -> Any:
+    """Return the value of a setting. Raise BadSetting if its text cannot be read."""
     if text is None:
         return setting.default
     if setting.kind is str:
+        if name in SCHEMES:
+            _check_address(name, text)
         return text
     try:
         value: Any = json.loads(text)
@@ -110,7 +118,26 @@ def _read(name: str, setting: Setting, text: str | None) -> Any:
         isinstance(item, str) and len(item) >= 32 for item in value
     ):
         raise BadSetting(f"KAKUNIN_{name} must be a list of texts of 32 characters or more.")
+    if isinstance(value, dict):
+        return {number: _insurer(number, given) for number, given in value.items()}
     return value
+
+
+def _check_address(name: str, text: str) -> None:
+    """Raise BadSetting if this text is not the address of a database or a mail server."""
+    if name == "MAIL_URL" and not text:
+        return
+    if not text.startswith(SCHEMES[name]):
+        raise BadSetting(f"KAKUNIN_{name} must begin with {' or '.join(SCHEMES[name])}.")
+    if text.startswith(("sqlite:", "outbox:")):
+        return
+    try:
+        found = urlsplit(text)
+        whole = found.port != 0 and not found.fragment and "@" not in found.path + found.query
+    except ValueError:  # a port that is no number
+        whole = False
+    if not whole:
+        raise BadSetting(f"KAKUNIN_{name} does not name one host and port. {ESCAPES}")
 
 
 def _insurer(number: str, given: Any) -> dict[str, Any]:
@@ -156,7 +183,11 @@ def check_keys(config: dict[str, Any]) -> None:
 
 def check_serving(config: dict[str, Any]) -> None:
     """Raise BadSetting if a setting that the server needs is missing or unsafe."""
-    check_keys(config)
+    faults = []
+    try:
+        check_keys(config)
+    except BadSetting as weak:
+        faults.append(str(weak))
     base, insecure = urlsplit(config["BASE_URL"]), bool(config["INSECURE_COOKIES"])
     needs = [
         (
@@ -178,9 +209,8 @@ def check_serving(config: dict[str, Any]) -> None:
             "KAKUNIN_BASE_URL must begin with https://. Only for demos and tests KAKUNIN_INSECURE_COOKIES=1 allows http.",
         ),
     ]
-    for fine, sentence in needs:
-        if not fine:
-            raise BadSetting(sentence)
+    if faults := faults + [sentence for fine, sentence in needs if not fine]:
+        raise BadSetting("\n".join(faults))
 
 
 def check_schema() -> None:
@@ -190,6 +220,11 @@ def check_schema() -> None:
     upgraded or put back one by one. If the database does not answer, the server starts all the
     same, and pages say so until it does.
     """
+    if not database_exists():
+        raise BadSetting(
+            f"There is no database at {database_place()}, where KAKUNIN_DATABASE_URL points or is not set: "
+            "correct it, or run .venv/bin/flask db upgrade, then serve again."
+        )
     with contextlib.suppress(OperationalError), database.connection_context():
         if not schema_up_to_date():
             raise BadSetting(
@@ -212,6 +247,11 @@ def own_addresses() -> set[str]:
     with contextlib.suppress(OSError):
         found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
     return found
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether the URL leads to the machine that opens it, as a demo's does."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def insurer_of(config: dict[str, Any], member: Member | None) -> dict[str, Any]:

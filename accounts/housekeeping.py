@@ -1,6 +1,9 @@
-"""What is over is deleted, how many threads send mail, and how old the roster is."""
+"""Deletes what is over, paces the notices of imports, and tells how many threads send mail and how
+old the roster is."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from peewee import fn
 
@@ -10,8 +13,21 @@ NAMELESS = ("login.failed", "reset.asked")
 """What the trail notes without a member, where the ID typed is nobody's."""
 
 
+PORTION = 5000
+"""Rows that one statement deletes: it takes far less than database.SERVED_FOR, and whoever writes
+waits for one portion."""
+
+
+def _delete(table: Any, *which: Any) -> None:
+    """Delete these rows of a table, portion by portion."""
+    some = table.select(table._meta.primary_key).where(*which).limit(PORTION)
+    while table.delete().where(table._meta.primary_key.in_(some)).execute() >= PORTION:
+        pass
+
+
 def sweep(now: float, audit_days: int) -> None:
-    """Delete codes and counters after a day, mails after a week, and trusts when they expire.
+    """Delete codes and counters after a day, mails after a week, notices of an import that wait for
+    their turn after a month, and trusts when they expire.
     Delete the audit trail, and past sessions with their displays, after `audit_days` days.
 
     Entries in the trail that name no member, such as guesses at IDs that nobody has, are deleted
@@ -19,16 +35,15 @@ def sweep(now: float, audit_days: int) -> None:
     searched for them, since the trail may hold millions of rows.
     """
     moment, day = int(now), 86400
-    Challenge.delete().where(Challenge.created_at < moment - day).execute()
-    Counter.delete().where(Counter.since < moment - day, Counter.until < moment).execute()
-    Mail.delete().where(Mail.created_at < moment - 7 * day).execute()
-    Trust.delete().where(Trust.expires_at < moment).execute()
-    Session.delete().where(Session.seen_at < moment - max(audit_days * day, SESSION_LIFE)).execute()
-    Audit.delete().where(Audit.at < moment - audit_days * day).execute()
+    _delete(Challenge, Challenge.created_at < moment - day)
+    _delete(Counter, Counter.since < moment - day, Counter.until < moment)
+    old, too_old = Mail.created_at < moment - 7 * day, Mail.created_at < moment - 30 * day
+    _delete(Mail, old, (Mail.state != "paced") | too_old)
+    _delete(Trust, Trust.expires_at < moment)
+    _delete(Session, Session.seen_at < moment - max(audit_days * day, SESSION_LIFE))
+    _delete(Audit, Audit.at < moment - audit_days * day)
     nobody = Audit.member.is_null(), Audit.action.in_(NAMELESS)
-    Audit.delete().where(
-        Audit.at.between(moment - 37 * day, moment - 7 * day - 1), *nobody
-    ).execute()
+    _delete(Audit, Audit.at.between(moment - 37 * day, moment - 7 * day - 1), *nobody)
 
 
 BEAT = 60
@@ -48,6 +63,26 @@ def mail_threads(now: float) -> int:
     named = Counter.id.between("mail.", "mail.g")  # by the index of ids, which end in hex
     lately = Counter.since > int(now) - 3 * BEAT
     return Counter.select(fn.coalesce(fn.sum(Counter.count), 0)).where(named, lately).scalar()
+
+
+def may_send(now: float, per_minute: int) -> bool:
+    """Return whether one more notice may be sent now, and count it. Always True if `per_minute` is 0.
+
+    All processes share one row, and spread a minute's notices over it: `count` of them since the
+    moment `since`, which moves on after a minute.
+    """
+    if not per_minute:
+        return True
+    moment, row = int(now), Counter.id == "mail.pace"
+    running = (Counter.since > moment - 60) & (Counter.since <= moment)
+    spent = Counter.count * 60 >= (moment - Counter.since + 1) * per_minute
+    if Counter.select().where(row, running, spent).exists():  # most ask in vain: they write nothing
+        return False
+    first = Counter.insert(id="mail.pace", count=0, since=moment)
+    first.on_conflict_ignore().execute()
+    if Counter.update(count=Counter.count + 1).where(row, running, ~spent).execute():
+        return True
+    return Counter.update(count=1, since=moment).where(row, ~running).execute() > 0
 
 
 def roster_age(now: float) -> float | None:

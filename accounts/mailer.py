@@ -8,6 +8,7 @@ another sends its mails. The address is deleted once a mail was sent or has fail
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import email.utils
 import logging
 import queue
@@ -24,14 +25,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from peewee import PeeweeException
+from peewee import Case, PeeweeException
 from playhouse.pool import MaxConnectionsExceeded
 
 import accounts
+import dates
+import models
 from accounts import housekeeping
 from accounts.codes import CODE_LIFE
 from accounts.keys import grouped
-from database import AWAY, connected
+from database import AWAY, connected, reason
 from models import Account, Challenge, Mail, Member
 from settings import insurer_of
 
@@ -42,9 +45,20 @@ TELL_AFTER = 20
 """Seconds after which the person who waits is told that the mail could not be sent; it is tried on
 nevertheless."""
 RETRIES = (3, 15, 45, 120)
-"""Seconds between tries. After the second one failed the person is told, too."""
+"""Seconds between tries of a code. After the second one failed the person is told, too."""
+LATER = (*RETRIES, 300, 900, 1800, 3600, 7200, 14400, 25200, 32400)
+"""Seconds between tries of a mail that nobody waits for: a day altogether."""
 LEASE = 180
 """Seconds that a mail belongs to the thread that took it; then another may."""
+AHEAD = 2 * LEASE, LATER[-1] + LEASE
+"""How many seconds ahead a mail is due at the latest, one with a code and another. One that is due
+later stems from a clock that was set back, and is due at once."""
+NOTICES = {"turned_web": "web", "turned_paper": "paper"}
+"""The kinds of mails that an import queues, and the delivery that they tell of. Their state is
+`paced` where that of others is `waiting`."""
+NOTICE_WORKERS = WORKERS // 4
+"""Threads of a process that send notices at a time, so that a slow mail server leaves others for
+the codes."""
 
 log = logging.getLogger("kakunin.mail")
 
@@ -71,13 +85,18 @@ class Transport:
         """Send a message. Raise OSError or smtplib.SMTPException if that fails."""
         if self.url.scheme == "outbox":
             return self._to_outbox(message)
-        if self.smtp is None:
-            self.smtp = self._connect()
         try:
-            self.smtp.send_message(message)
+            self.connect().send_message(message)
         except BaseException:
             self.close()
             raise
+
+    def connect(self) -> smtplib.SMTP:
+        """Return the connection to the mail server, which is made and logged in first if there is
+        none."""
+        if self.smtp is None:
+            self.smtp = self._connect()
+        return self.smtp
 
     def close(self) -> None:
         if self.smtp is not None:
@@ -129,7 +148,8 @@ class Mailer:
         self._staffing = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._own = secrets.token_hex(8)
-        self._beat_at = self._tidy_at = self._tell_at = 0.0
+        self._notices = threading.Semaphore(NOTICE_WORKERS)
+        self._beat_at = self._tidy_at = self._tell_at = self._away_at = 0.0
 
     def wake(self) -> None:
         """Say that there is something to send. The first call starts the threads."""
@@ -158,10 +178,12 @@ class Mailer:
                 while self._send_next(transport):
                     self._tidy()
             except AWAY as error:
-                log.warning("The database does not answer (%s); mails wait.", type(error).__name__)
+                if self.now() >= self._away_at:  # sixteen threads would say so each second
+                    self._away_at = self.now() + 10
+                    log.warning("The database does not answer (%s); mails wait.", reason(error))
                 time.sleep(1)
             except Exception as error:  # one round is lost, and this thread goes on
-                log.error("Mails could not be sent: %s", type(error).__name__)
+                log.error("Mails could not be sent: %s", reason(error))
                 time.sleep(1)
             finally:
                 transport.close()
@@ -200,28 +222,54 @@ class Mailer:
 
     def _send_next(self, transport: Transport) -> bool:
         """Send the next mail that is due and return whether there was one. Hold no database
-        connection while sending."""
+        connection while sending.
+
+        Notices of an import come last. They are paced, and few threads send them at a time.
+        """
         with connected():
             mail = self._take()
         if mail is not None:
             self._deliver(mail, transport)
+        elif self._notices.acquire(blocking=False):
+            try:
+                with connected():
+                    mail = self._take_notice()
+                if mail is not None:
+                    self._deliver(mail, transport)
+            finally:
+                self._notices.release()
         return mail is not None
 
     def _take(self) -> Mail | None:
-        """Return the next mail that is due, which is this thread's own for LEASE seconds from now
-        on.
+        """Return the next mail that is due and no notice, which is this thread's own for LEASE
+        seconds from now on.
 
         Mails of a challenge go first: people wait for their codes. Who is told that an address is
         taken must not show by being served later, so it is not the kind that counts.
         """
+        return self._first(self._due("waiting").order_by(Mail.challenge.is_null(), Mail.due_at))
+
+    def _take_notice(self) -> Mail | None:
+        """Return the next notice that is due if the pace allows one more now."""
+        due = self._due("paced").order_by(Mail.due_at)
+        if not due.exists() or not housekeeping.may_send(
+            self.now(), self.config["MAILS_PER_MINUTE"]
+        ):
+            return None
+        return self._first(due)
+
+    def _due(self, state: str) -> Any:
         moment = int(self.now())
-        # the latter, where the clock was set back
-        due = (Mail.due_at <= moment) | (Mail.due_at > moment + 2 * LEASE)
-        waiting = Mail.select().where(Mail.state == "waiting", due)
-        first = waiting.order_by(Mail.challenge.is_null(), Mail.due_at).limit(WORKERS)
-        for mail in list(first):  # on SQLite a query that is open would keep the update waiting
-            mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == "waiting"
-            if Mail.update(due_at=moment + LEASE).where(*mine).execute():
+        late = Case(None, [(Mail.challenge.is_null(), AHEAD[1])], AHEAD[0])
+        due = (Mail.due_at <= moment) | (Mail.due_at > late + moment)
+        return Mail.select().where(Mail.state == state, due)
+
+    def _first(self, due: Any) -> Mail | None:
+        for mail in list(
+            due.limit(WORKERS)
+        ):  # on SQLite an open query would keep the update waiting
+            mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == mail.state
+            if Mail.update(due_at=int(self.now()) + LEASE).where(*mine).execute():
                 return mail
         return None
 
@@ -266,12 +314,13 @@ class Mailer:
     def _note(self, mail: Mail, outcome: str) -> None:
         """Store the outcome of a try: `sent`, `failed`, or `waiting` for the next try. After the
         last try, `waiting` is `failed`."""
-        due = mail.due_at
-        if outcome == "waiting" and mail.attempts < len(RETRIES):
-            due = int(self.now()) + RETRIES[mail.attempts]
+        due, kept = mail.due_at, ""
+        pauses = LATER if mail.challenge_id is None else RETRIES
+        if outcome == "waiting" and mail.attempts < len(pauses):
+            due, kept = int(self.now()) + pauses[mail.attempts], mail.address
+            outcome = mail.state
         elif outcome == "waiting":
             outcome = "failed"
-        kept = mail.address if outcome == "waiting" else ""
         Mail.update(state=outcome, due_at=due, attempts=mail.attempts + 1, address=kept).where(
             Mail.id == mail.id
         ).execute()
@@ -303,6 +352,8 @@ class Mailer:
                 return None
             values["code"] = self.keys.code(challenge)
         if not _belongs(mail, account, challenge):
+            return None
+        if mail.kind in NOTICES and not _still_so(mail, account.member, dates.today(self.now())):
             return None
         if mail.kind == "registered":
             values["login_id"] = grouped(account.login_id)
@@ -340,6 +391,12 @@ def _belongs(mail: Mail, account: Account, challenge: Challenge | None) -> bool:
     )
 
 
+def _still_so(mail: Mail, member: Member, day: dt.date) -> bool:
+    """Return whether what a notice tells of is still so: another import may have come since."""
+    states = {models.WEB: ("valid", "not_yet"), models.PAPER: ("paper",)}
+    return not member.withheld and member.state_on(day) in states[NOTICES[mail.kind]]
+
+
 def send_test(config: dict[str, Any], address: str) -> None:
     """Send one test mail at once, to check the settings. Raise OSError or smtplib.SMTPException if
     that fails."""
@@ -354,5 +411,15 @@ def send_test(config: dict[str, Any], address: str) -> None:
     )
     try:
         transport.send(mailer.compose("", address, {"insurer": insurer_of(config, None)}))
+    finally:
+        transport.close()
+
+
+def greet(config: dict[str, Any]) -> None:
+    """Connect to the mail server and log in, and send nothing. Raise OSError or
+    smtplib.SMTPException if that fails."""
+    transport = Transport(config["MAIL_URL"])
+    try:
+        transport.connect()
     finally:
         transport.close()

@@ -26,7 +26,7 @@ def in_chromium(base: str, session: str) -> tuple[list[str], int]:
     covered it."""
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
-            executable_path=ready.browser(), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=ready.path_of("Chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         context = opened.new_context(
             viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
@@ -58,7 +58,7 @@ def in_webkit(base: str, session: str) -> tuple[list[str], int]:
 def main() -> None:
     print(f"The clock's steps in {SECONDS} seconds")
     print("  engine      latency   steps of 1 s   of 0 s   of 2 s or more   looks at a veil")
-    engines = {"Chromium": in_chromium} | ({"WebKit": in_webkit} if webkit.browser() else {})
+    engines = {"Chromium": in_chromium} | ({"WebKit": in_webkit} if ready.webkit() else {})
     if len(engines) == 1:
         print(
             "  WebKit      not run: it is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"

@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 from bench.live import line
 from tests.support.displays import open_displays
 from tests.support.postgres import free_port
-from tests.support.ready import browser
+from tests.support.ready import path_of
 from tests.support.servers import environment, serving
 
 LIGHTHOUSE = "lighthouse@12.8.2"
@@ -60,7 +60,7 @@ def weigh(address: str, session: str) -> None:
     sizes: dict[str, int] = {}
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
-            executable_path=browser(), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=path_of("Chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         context = opened.new_context(viewport={"width": 390, "height": 844}, is_mobile=True)
         context.add_cookies([{"name": "session", "value": session, "url": address}])
@@ -87,7 +87,7 @@ def audit(base: str, session: str, folder: Path) -> None:
     with sync_playwright() as playwright:
         phone = playwright.chromium.launch_persistent_context(
             folder / "profile",
-            executable_path=browser(),
+            executable_path=path_of("Chromium"),
             args=[*FLAGS, f"--remote-debugging-port={port}"],
             no_viewport=True,
         )

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import roster_file
-from tests.support import postgres
+from tests.support import postgres, ready
 
 ROOT = Path(__file__).resolve().parent.parent
 FLASK = [sys.executable, "-m", "flask"]
@@ -175,7 +175,7 @@ def main(rows: int = 1_000_000) -> None:
             ["sqlite:///{}/kakunin.db"] * 4,
             (4, 2.7),
         )
-        if not postgres.programs():
+        if not ready.postgresql():
             print("PostgreSQL: not measured, its programs are not here")
             return
         with postgres.Cluster(options="") as cluster:

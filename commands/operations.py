@@ -19,7 +19,7 @@ import click
 import peewee
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
-from peewee import fn
+from peewee import Case, fn
 from playhouse.migrations import Runner
 
 import accounts
@@ -28,7 +28,7 @@ import models
 import settings
 from accounts import housekeeping, mailer
 from commands.terminal import Failed, moment, store
-from database import Busy, database, exclusive_lock, is_sqlite
+from database import Busy, database, encoding_fault, exclusive_lock, is_sqlite, make_database
 from models import Audit, Display, Mail, Member, Session
 
 UPGRADE_WAITS = 60
@@ -41,13 +41,19 @@ db = AppGroup("db", help="The database: its schema, and a copy of it.")
 @db.command()
 def upgrade() -> None:
     """Create or upgrade the schema; safe to repeat, and while the server runs."""
-    if is_sqlite():
-        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with database.connection_context(), exclusive_lock(seconds=UPGRADE_WAITS):
-            done = _apply_migrations()
+        make_database()
+        with database.connection_context():
+            if fault := encoding_fault():
+                raise Failed(fault)
+            with exclusive_lock(seconds=UPGRADE_WAITS):
+                done = _apply_migrations()
     except Busy as busy:
         raise Failed(str(busy)) from busy
+    except (peewee.DatabaseError, peewee.InterfaceError, OSError) as broken:
+        raise Failed(
+            f"The schema was not upgraded ({broken}). Each step is done wholly or not at all: see to that, then type it again."
+        ) from broken
     click.echo("\n".join(done) or "The schema is up to date.")
 
 
@@ -109,10 +115,15 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     age, day = housekeeping.roster_age(now), dates.today(now)
     logins = Audit.select().where(Audit.action == "login")
     codes = Mail.select().where(Mail.kind == "code")
+    # one mail that nobody takes is tried for a day, and is no sign that others wait
+    early = Case(None, [(Mail.attempts <= len(mailer.RETRIES), Mail.created_at)])
     waiting = (
-        Mail.select(fn.count(Mail.id), fn.min(Mail.created_at))
-        .where(Mail.state == "waiting")
-        .tuples()[0]
+        Mail.select(fn.count(Mail.id), fn.min(early)).where(Mail.state == "waiting").tuples()[0]
+    )
+    failed: Any = (
+        Mail.select(Mail.kind, fn.count(Mail.id))
+        .where(Mail.state == "failed", Mail.due_at > second - DAY)
+        .group_by(Mail.kind)
     )
     recent = Audit.select(Audit.actor).where(
         Audit.action == "login", Audit.at > second - models.SESSION_LIFE
@@ -144,7 +155,9 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
             for name, length in (("hour", HOUR), ("day", DAY))
         },
         "mails_waiting": waiting[0],
-        "oldest_mail_seconds": second - waiting[1] if waiting[0] else 0,
+        "oldest_mail_seconds": second - waiting[1] if waiting[1] else 0,
+        "notices_waiting": Mail.select().where(Mail.state == "paced").count(),
+        "mails_failed_last_day": dict(sorted(failed.tuples())),
         "mail_threads": housekeeping.mail_threads(now),
         "displays_live": shown.count(),
         "sessions": Session.select().where(running).count(),
@@ -235,4 +248,11 @@ def test(address: str) -> None:
         raise Failed(
             f"メールを送れませんでした（{broken}）。KAKUNIN_MAIL_URL と KAKUNIN_MAIL_FROM を確かめてください。"
         ) from broken
+    domain = current_app.config["MAIL_FROM"].rpartition("@")[2]
+    click.echo(
+        f"{domain} のDNSに次のTXTレコードがあるか確かめてください。なければ、携帯会社やGmailに拒まれるか、迷惑メールになります。\n"
+        f"  SPF    {domain}\n"
+        f"  DKIM   SELECTOR._domainkey.{domain}  （SELECTORは、届いたメールのDKIM-Signatureの s= の値）\n"
+        f"  DMARC  _dmarc.{domain}"
+    )
     click.echo(f"{address} へ送りました。届いたか確かめてください。")

@@ -28,6 +28,17 @@ from roster.findings import plain_cell
 members = AppGroup("members", help="One person's account.")
 
 
+STATES = {
+    "valid": "有効",
+    "not_yet": "まだ使えません",
+    "expired": "期限切れ",
+    "ended": "資格終了",
+    "paper": "紙",
+    "none": "なし",
+}
+"""Member.state_on in the clerk's words."""
+
+
 def _account(login_id: str) -> Account:
     found = accounts.find(login_id)
     if found is None:
@@ -63,7 +74,7 @@ def show(login_id: str) -> None:
             ),
             ("資格取得年月日", member.qualified_on),
             ("資格喪失年月日", member.lost_on or "なし"),
-            ("資格確認書", member.state_on(dates.today(now))),
+            ("資格確認書", STATES[member.state_on(dates.today(now))]),
             ("最後の有効な日", member.last_day or "なし"),
             ("登録", "済み" if account.password_hash else "まだ（仮パスワード）"),
             ("メールアドレス", accounts.mask(account.email) if account.email else "なし"),
@@ -115,7 +126,7 @@ def _print_found(account: Account, day: dt.date) -> None:
     click.echo(
         f"{grouped(account.login_id)}: {member.name} {member.birth_date}"
         f" 記号 {member.symbol or 'なし'} 番号 {member.number} 枝番 {member.branch or 'なし'}"
-        f" 資格確認書 {member.state_on(day)} 登録 {'済み' if account.password_hash else 'まだ'}"
+        f" 資格確認書 {STATES[member.state_on(day)]} 登録 {'済み' if account.password_hash else 'まだ'}"
     )
 
 

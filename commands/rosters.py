@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import datetime as dt
 import os
 import sys
 from collections.abc import Iterator
@@ -16,19 +17,22 @@ from flask.cli import AppGroup
 
 import dates
 from accounts.keys import Keys
-from commands.terminal import Failed, keys, moment, store
+from commands.telling import tell_findings, tell_letters, tell_outcome, tell_plan
+from commands.terminal import Day, Failed, insurers_served, keys, moment, store
 from database import exclusive_lock
 from dates import ERA_CODES
 from imports import make_plan
 from imports.apply import apply
 from imports.letters import Letters
 from imports.plan import Plan
-from imports.workspace import workspace
+from imports.workspace import Workspace, workspace
 from roster import Roster
+from roster.certificates import date_faults
 from roster.columns import TITLES
 from roster.findings import Findings
 from roster.guess import Guess
 from roster.reading import Unreadable
+from roster.targets import TargetList
 
 TEMPLATE_ROWS = (
     (
@@ -100,6 +104,25 @@ def _choices(command: Any) -> Any:
             help="Let N people change birth date, name or sex, or be replaced.",
         ),
         click.option(
+            "--allow-withdrawals",
+            type=int,
+            metavar="N",
+            help="Let N people lose their certificate, though they are more than 5 % and 20.",
+        ),
+        click.option(
+            "--targets",
+            type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+            metavar="LIST",
+            help="The list of who gets a certificate: keys and 交付事由. Others keep theirs.",
+        ),
+        click.option("--issued-on", type=Day(), help="交付年月日 of those in LIST."),
+        click.option("--expires-on", type=Day(), help="有効期限 of those in LIST."),
+        click.option(
+            "--no-mail",
+            is_flag=True,
+            help="Tell nobody by mail that their certificate turned to the web or to paper.",
+        ),
+        click.option(
             "--era-codes",
             type=click.Choice(list(ERA_CODES)),
             default="pension",
@@ -151,7 +174,7 @@ def template(file: Path) -> None:
     """Write a roster to fill in, with two fictional people, for Excel."""
     try:
         with file.open("x", encoding="utf-8-sig", newline="") as out:
-            names = [name for name in TITLES if name != "person_id"]
+            names = [name for name in TITLES if name not in ("person_id", "address")]
             writer = csv.writer(out)
             writer.writerow([TITLES[name].japanese for name in names])
             writer.writerows([*row, *[""] * (len(names) - len(row))] for row in TEMPLATE_ROWS)
@@ -175,7 +198,7 @@ def template(file: Path) -> None:
 def columns(file: Path, out: Path, sheet: str | None) -> None:
     """Guess which column of FILE is which, and write a map to correct in Excel."""
     try:
-        guess = Guess(file, current_app.config["INSURERS"], dates.today(moment()), sheet)
+        guess = Guess(file, insurers_served(), dates.today(moment()), sheet)
         guess.write(out)
     except Unreadable as sentence:
         raise Failed(str(sentence)) from None
@@ -199,17 +222,13 @@ def _run(
 ) -> None:
     """Check the file and, if `secret` is given, apply it. The last line of stdout has the counts;
     exit with 1 if there are errors."""
-    now = moment()
-    today = dates.today(now)
-    reading = {name: choices.pop(name) for name in ("era_codes", "columns", "sheet")}
-    plan = None
+    now, plan = moment(), None
+    _check_days(choices)
     with store(), Findings(report) as findings, workspace() as work:
         try:
-            source = Roster(file, current_app.config["INSURERS"], today, **reading)
-            with _progress(file) as progress:
-                plan = make_plan(work, source, findings, today, progress=progress, **choices)
+            plan = _plan(work, file, findings, dates.today(now), **choices)
             if not findings.errors:
-                _tell_plan(plan)
+                tell_plan(plan, findings, current_app.config["MAILS_PER_MINUTE"])
         except Unreadable as sentence:
             findings.refuse(str(sentence))
         if plan and not findings.errors and plan.letters_needed and not letters:
@@ -219,15 +238,53 @@ def _run(
             if letters and plan.letters_needed:
                 letters.refuse_existing()
             apply(plan, secret, letters if plan.letters_needed else None, now)
-            _tell_letters(plan, letters)
-    _tell_findings(findings, report)
-    counts = (plan.added, plan.changed, plan.ended, plan.unchanged) if plan else (0, 0, 0, 0)
+            tell_letters(plan, letters)
+    tell_findings(findings, report)
+    tell_outcome(findings, imports=secret is not None)
+    done = plan if plan and not findings.errors else None
+    counts = (done.added, done.changed, done.ended, done.unchanged) if done else (0, 0, 0, 0)
     click.echo(
         "added={} changed={} ended={} unchanged={} ".format(*counts)
         + f"repaired={findings.repaired} warnings={findings.warnings} errors={findings.errors}"
     )
     if findings.errors:
         raise SystemExit(1)
+
+
+def _plan(
+    work: Workspace,
+    file: Path,
+    findings: Findings,
+    today: dt.date,
+    *,
+    era_codes: str,
+    columns: Path | None,
+    sheet: str | None,
+    targets: Path | None,
+    issued_on: dt.date | None,
+    expires_on: dt.date | None,
+    no_mail: bool,
+    **choices: Any,
+) -> Plan:
+    """Return the plan of a file, and of the list that comes with it. Raise Unreadable."""
+    insurers = insurers_served()
+    source = Roster(file, insurers, today, era_codes, columns=columns, sheet=sheet)
+    listed = None
+    if targets:
+        listed = TargetList(targets, insurers, today, era_codes, issued_on, expires_on)
+    with _progress(file) as progress:
+        plan = make_plan(work, source, findings, today, listed, progress=progress, **choices)
+    plan.tells = not no_mail
+    return plan
+
+
+def _check_days(choices: dict[str, Any]) -> None:
+    """Raise UsageError if the days of the list's certificates cannot be, or have no list."""
+    days = choices["issued_on"], choices["expires_on"]
+    if any(days) and not choices["targets"]:
+        raise click.UsageError("--issued-on と --expires-on は、--targets と一緒に使います。")
+    for _, text in date_faults(*(day.isoformat() if day else "" for day in days)):
+        raise click.UsageError(f"--expires-on は、{text}。")
 
 
 @contextlib.contextmanager
@@ -246,49 +303,3 @@ def _progress(file: Path) -> Iterator[Any]:
             click.echo(f"読み込み中 {last * 10}%")
 
     yield line
-
-
-def _tell_plan(plan: Plan) -> None:
-    title = plan.roster.title
-    click.echo(f"{plan.roster.about}、{plan.roster.rows}行を読みました。")
-    if plan.roster.skipped:
-        click.echo(f"対応表の「読まない行」は{plan.roster.skipped}行ありました。")
-    if example := plan.roster.example:
-        click.echo(f"元号コードの日付の読み方: {example}")
-    click.echo(
-        f"追加 {plan.added}人、変更 {plan.changed}人、終了 {plan.ended}人、変更なし {plan.unchanged}人"
-    )
-    for name, count in plan.fields.items():
-        click.echo(f"  変更: {title(name)} {count}人")
-    if plan.replaced:
-        click.echo(
-            f"  別の人に替わる人 {plan.replaced}人（前の人の資格とログインは終わり、新しい人に通知を作ります）"
-        )
-    if plan.hidden:
-        click.echo(f"  不開示になる人 {len(plan.hidden)}人（ログイン、メールアドレスを消します）")
-    for _, line in plan.lifted:
-        click.echo(f"  不開示の解除: {line}行目の人がWebに表示されるようになります")
-
-
-def _tell_letters(plan: Plan, letters: Letters | None) -> None:
-    if letters and plan.letters_needed:
-        click.echo(
-            f"{letters.path} に{plan.letters_needed - plan.left_out}人分の仮パスワードを書きました。印刷したら消してください。"
-        )
-    if plan.left_out:
-        click.echo(
-            f"不開示の本人あてになる家族{plan.left_out}人分は書いていません。flask members reissue で宛名を決めて作れます。"
-        )
-
-
-def _tell_findings(findings: Findings, report: Path | None) -> None:
-    for message in findings.messages:
-        click.echo(message)
-    more = findings.errors + findings.warnings - len(findings.messages)
-    if more > 0:
-        where = (
-            f"{report} にすべてあります" if report else "--report FILE を付けるとすべて書き出します"
-        )
-        click.echo(f"ほかに{more}件あります。{where}。")
-    for column, (count, example) in findings.repairs.items():
-        click.echo(f"補正: {column} {count}件（例: {example}）")

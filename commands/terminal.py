@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from flask import current_app
 
 import settings
 from accounts.keys import Keys
-from database import Busy, database
+from database import Busy, database, database_exists, database_place
 from dates import BadDate, parse_date
 from imports.letters import CannotWrite
 from models import Member
@@ -50,21 +51,45 @@ def keys() -> Keys:
     if it can be guessed."""
     if not current_app.config["SECRET_KEY"]:
         raise Failed(
-            "KAKUNIN_SECRET_KEY がありません。仮パスワードはこの鍵で守られます。設定してからもう一度実行してください。"
+            f"KAKUNIN_SECRET_KEY がありません。仮パスワードはこの鍵で守られます。{WHERE}。"
         )
     settings.check_keys(current_app.config)
     return Keys(current_app.config["SECRET_KEY"], current_app.config["SECRET_KEY_FALLBACKS"])
 
 
+WHERE = "設定は環境変数から読みます。サーバーの設定ファイル（/etc/kakunin.env など）を読み込んでから、もう一度実行してください"
+"""What a clerk does about a setting that is not there."""
+
+
+def insurers_served() -> dict[str, Any]:
+    """Return the insurers by their numbers. Raise Failed if the setting is missing."""
+    if not current_app.config["INSURERS"]:
+        raise Failed(f"KAKUNIN_INSURERS がありません。{WHERE}。")
+    return current_app.config["INSURERS"]
+
+
+def _no_database() -> Failed:
+    place, named = database_place(), "KAKUNIN_DATABASE_URL" in os.environ
+    if named:
+        return Failed(
+            f"データベース {place} がまだありません。KAKUNIN_DATABASE_URL が正しければ、先に flask db upgrade を実行してください。"
+        )
+    return Failed(
+        f"KAKUNIN_DATABASE_URL がないので {place} を見ましたが、データベースがありません。{WHERE}。"
+        "初めてのときは、先に flask db upgrade を実行してください。"
+    )
+
+
 @contextlib.contextmanager
 def store() -> Iterator[None]:
-    """Connect to the database, and tell in one sentence whatever goes wrong with it. Raise Failed."""
+    """Connect to the database, and tell in one sentence whatever goes wrong with it. Raise Failed.
+    A file that is not there is not made."""
+    if not database_exists():
+        raise _no_database()
     try:
         with database.connection_context():
             if not database.table_exists(Member):
-                raise Failed(
-                    "データベースがまだありません。先に flask db upgrade を実行してください。"
-                )
+                raise _no_database()
             yield
     except (Busy, CannotWrite) as refused:
         raise Failed(str(refused)) from refused

@@ -5,13 +5,14 @@ concurrent requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
-from whitenoise import WhiteNoise
 
 import models
 import settings
@@ -21,6 +22,7 @@ from front.admission import ConcurrencyLimit, Wsgi
 from front.clock import Clock, cookie, session_reader
 from front.middleware import BodyBuffer, HostCheck, RequestLog, SecurityHeaders
 
+log = logging.getLogger("kakunin.front")
 OPEN_TO_STRANGERS = ("/login", "/password/forgot")
 """Forms that anybody may send as often as they like. Whoever sends them counts as a stranger."""
 
@@ -44,16 +46,9 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
     inside: Wsgi = BodyBuffer(places, threads // 4, config["MAX_CONTENT_LENGTH"], is_known)
     if proxies:
         inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
-    types = {".webmanifest": "application/manifest+json"}
-    static = WhiteNoise(
-        inside,
-        immutable_file_test=lambda _path, _url: True,
-        allow_all_origins=False,
-        mimetypes=types,
-    )
-    static.FOREVER = 365 * 24 * 60 * 60
-    static.add_files(str(assets.BUILT), "static/")
-    headers = SecurityHeaders(HostCheck(static, _hosts(config)), secure=secure)
+    else:
+        inside = ProxyWarning(inside)
+    headers = SecurityHeaders(HostCheck(assets.Static(inside), _hosts(config)), secure=secure)
     return Clock(
         RequestLog(headers, log=bool(config["LOG_REQUESTS"]), proxied=bool(proxies), now=now),
         keys,
@@ -74,3 +69,22 @@ def _hosts(config: dict[str, Any]) -> set[str]:
         if host
         else set()
     )
+
+
+class ProxyWarning:
+    """Write one warning in each process once a request comes through a proxy, although none is
+    configured. All members would share its address, and the limits of one address."""
+
+    def __init__(self, app: Wsgi) -> None:
+        self.app, self.told = app, threading.Event()
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if "HTTP_X_FORWARDED_FOR" in environ and not self.told.is_set():
+            self.told.set()
+            log.warning(
+                "A request has X-Forwarded-For, but KAKUNIN_PROXIES is 0: all members count as one "
+                "address, and share its limits. Behind one reverse proxy set KAKUNIN_PROXIES=1."
+            )
+        return self.app(environ, start_response)

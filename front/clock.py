@@ -76,6 +76,7 @@ class Clock:
         self.lease_cookie = "__Secure-lease" if secure else "lease"
         self._signer = keys.signer("lease")
         self._turns = threading.BoundedSemaphore(TICKS)
+        self._stalled = False
         self._second: tuple[int, bytes] = (-1, b"")
         self._pieces = re.split(r"{{ \w+ }}", FRAGMENT.read_text("utf-8").strip())
         self._head = self._pieces[0].encode()
@@ -133,15 +134,24 @@ class Clock:
         At most TICKS threads query at once, so a database that hangs blocks no more threads than
         that, and the others go on answering ticks. Raise one of AWAY if the database does not
         answer, or if no turn is free within `patience` seconds.
+
+        Once that has happened, nobody waits for a turn until a query has been answered. Otherwise
+        ticks without a lease, which come again each second, would take every thread.
         """
         session_id = self.read_session(raw_session).get("_user_id")
         if not isinstance(session_id, str):
             return False
-        if not self._turns.acquire(timeout=patience):
+        if not self._turns.acquire(timeout=0 if self._stalled else patience):
+            self._stalled = self._stalled or patience > 0
             raise MaxConnectionsExceeded
         try:
             with ticks.connection_context():
-                return live_display(display_id, session_id, public_id, now, self.guardian_age)
+                found = live_display(display_id, session_id, public_id, now, self.guardian_age)
+            self._stalled = False
+            return found
+        except AWAY:
+            self._stalled = True
+            raise
         finally:
             self._turns.release()
 

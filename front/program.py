@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from typing import Any
 
@@ -21,6 +22,28 @@ class Sessions(SecureCookieSessionInterface):
         if serializer is not None:
             serializer.signer = Stamps
         return serializer
+
+
+class Lines(logging.Formatter):
+    """Write the level and the time of each message. For systemd's journal, which has the time
+    itself, begin each line with the level as sd-daemon(3) has it, so that `journalctl -p warning`
+    finds it."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s")
+        self.journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        level = "<3>" if record.levelno >= logging.ERROR else "<4>"
+        return level + text.replace("\n", f"\n{level}") if self.journal else text
+
+
+def log_to_stderr(*, journal: bool) -> None:
+    """Write warnings and errors to stderr, in the form of Lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines(journal=journal))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 class Program(Flask):

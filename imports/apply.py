@@ -100,6 +100,20 @@ def statements(plan: Plan, now: float) -> workspace.Statements:
         # others' mails, that the address is taken
         done.append((f"DELETE FROM mail WHERE lower(address) IN ({theirs})", ()))
         done.append((f"DELETE FROM account WHERE member_id IN ({leaving})", ()))
+    if plan.mails:
+        # what still waits to be told is not so any more
+        done.append(
+            ("DELETE FROM mail WHERE state = 'paced' AND account_id IN (SELECT id FROM turned)", ())
+        )
+    if plan.mails and plan.tells:
+        done.append(
+            (
+                "INSERT INTO mail (kind, account_id, address, state, attempts, created_at, due_at)"
+                " SELECT 'turned_' || t.delivery, a.member_id, a.email, 'paced', 0, {}, {} FROM turned t"
+                " JOIN account a ON a.member_id = t.id WHERE a.email IS NOT NULL AND a.password_hash IS NOT NULL",
+                (int(now), int(now)),
+            )
+        )
     counts = plan.added, plan.changed, plan.ended, plan.unchanged
     note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
     done.append(

@@ -6,8 +6,8 @@ from imports.plan import Plan
 from roster.findings import Findings
 
 SHARE, FEW = 0.05, 20
-"""More than this share of people, and more than so many, may not end or change at once unless the
-clerk names their number."""
+"""More than this share of people, and more than so many, may not end, change or lose their
+certificate at once unless the clerk names their number."""
 
 LEFT = "m.id NOT IN (SELECT id FROM hit) AND m.id NOT IN (SELECT id FROM ending)"
 OTHERS = f"SELECT 1 FROM member m WHERE m.household = s.household AND {LEFT}"
@@ -136,7 +136,7 @@ def _warn_of_ends(plan: Plan, findings: Findings) -> None:
 
 def check_incomplete(plan: Plan, findings: Findings) -> None:
     """Check that a date of the certificate is stored already if the file lacks its column."""
-    for name in {"issued_on", "expires_on"} & plan.roster.kept:
+    for name in {"issued_on", "expires_on"} & plan.kept:
         for (line,) in plan.rows(
             "SELECT s.line FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id"
             f" WHERE s.delivery <> 'none' AND m.{name} IS NULL ORDER BY 1"
@@ -160,22 +160,53 @@ def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) ->
         findings.error(line, plan.roster.title("birth_date"), born, text)
 
 
+def check_silent(plan: Plan, findings: Findings) -> None:
+    """Refuse a file with dates of certificates that says of nobody whether they get one: everybody
+    would go without in silence. Warn of each row with such a date that loses a certificate."""
+    if plan.listed or {"issued_on", "expires_on"} <= plan.kept:
+        return
+    title, day = plan.roster.title, "coalesce(s.issued_on, s.expires_on)"
+    column = title("expires_on" if "issued_on" in plan.kept else "issued_on")
+    if not plan.roster.says_delivery:
+        found = f"SELECT min(s.line), count(*), {day} FROM staged s WHERE {day} IS NOT NULL"
+        for line, count, value in plan.rows(f"{found} HAVING count(*) > 0"):
+            text = (
+                f"資格確認書の日付が{count}人にありますが、交付方法も交付事由も空なので、だれに交付するのか分かりません。"
+                "「交付方法」（WEBか紙）か「交付事由」を入力するか、交付する人の一覧を --targets 一覧.csv で指定してください"
+            )
+            findings.error(line, column, value, text)
+    elif "delivery" in plan.fields:
+        for line, value in plan.rows(
+            f"SELECT s.line, {day} FROM changed c JOIN staged s ON s.line = c.line JOIN member m ON m.id = c.id"
+            f" WHERE s.delivery = 'none' AND m.delivery <> 'none' AND {day} IS NOT NULL ORDER BY 1"
+        ):
+            text = "日付がありますが、交付事由が空なので、資格確認書がなくなります。交付を続ける人には交付事由を入力してください"
+            findings.warning(line, column, value, text)
+
+
 def guard(
-    plan: Plan, findings: Findings, allow_ending: int | None, allow_changes: int | None
+    plan: Plan,
+    findings: Findings,
+    allow_ending: int | None,
+    allow_changes: int | None,
+    allow_withdrawals: int | None,
 ) -> None:
     """Refuse what a damaged file does to many people at once, unless the clerk names the number."""
-    running = plan.one(
-        "SELECT count(*) FROM member WHERE lost_on IS NULL OR lost_on > ?", plan.today.isoformat()
-    )
-    if _too_many(plan.missing, running) and plan.missing != allow_ending:
+    again = "を付けてもう一度実行してください。"
+    if _too_many(plan.missing, plan.running) and plan.missing != allow_ending:
         findings.refuse(
-            f"ファイルにいない{plan.missing}人の資格が今日で終わります（{running}人の5%を超えます）。"
-            f"正しければ --allow-ending {plan.missing} を付けてもう一度実行してください。"
+            f"ファイルにいない{plan.missing}人の資格が今日で終わります（{plan.running}人の5%を超えます）。"
+            f"正しければ --allow-ending {plan.missing} {again}"
         )
     if _too_many(plan.altered, plan.stored) and plan.altered != allow_changes:
         findings.refuse(
             f"{plan.altered}人の生年月日・氏名・性別のどれかが変わります（{plan.stored}人の5%を超えます）。列だけを並べ替えていないか"
-            f"確かめ、正しければ --allow-changes {plan.altered} を付けてもう一度実行してください。"
+            f"確かめ、正しければ --allow-changes {plan.altered} {again}"
+        )
+    if _too_many(plan.withdrawn, plan.holding) and plan.withdrawn != allow_withdrawals:
+        findings.refuse(
+            f"{plan.withdrawn}人の資格確認書がなくなります（いま資格確認書のある{plan.holding}人の5%を超えます）。交付事由、交付方法、"
+            f"有効期限の列を確かめ、正しければ --allow-withdrawals {plan.withdrawn} {again}"
         )
 
 

@@ -13,17 +13,22 @@ from typing import Any
 
 from imports.workspace import Workspace
 from roster import Roster
-from roster.columns import FIELDS
+from roster.columns import FIELDS, STAGED
 from roster.findings import Findings
+from roster.targets import TargetList
 
 SENSITIVE = ("birth_date", "name", "sex")
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
+ALTERED = f"SELECT line, 0 AS listed, id, {', '.join(FIELDS)} FROM changed JOIN staged USING (line)"
+"""Whoever changes, with the new fields. `listed` is 1 if the line is one of the list of targets."""
 TABLES = f"""
-CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(FIELDS)});
+CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(STAGED)});
 CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
-CREATE VIEW stage.changing AS SELECT id, {", ".join(FIELDS)} FROM changed JOIN staged USING (line);
+CREATE VIEW stage.altered AS {ALTERED};
+CREATE VIEW stage.changing AS SELECT id, {", ".join(FIELDS)} FROM altered;
 CREATE TABLE stage.ending (id INTEGER PRIMARY KEY);
+CREATE TABLE stage.turned (id INTEGER PRIMARY KEY, delivery);
 CREATE TABLE stage.replaced (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE VIEW stage.leaving AS SELECT id FROM changing WHERE withheld UNION SELECT id FROM replaced;
 CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, password, temporary_hash);
@@ -33,8 +38,14 @@ CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, pas
 class Plan:
     """What an import would do. Made by `imports.make_plan`; nothing is stored yet."""
 
-    def __init__(self, work: Workspace, roster: Roster, today: dt.date) -> None:
+    def __init__(
+        self, work: Workspace, roster: Roster, today: dt.date, listed: TargetList | None = None
+    ) -> None:
         self.work, self.roster, self.today = work, roster, today
+        # the fields whose stored value stays
+        self.kept = set(roster.kept)
+        self.listed = listed
+        self.granted = 0  # people in that list who are stored and not in the roster, and change
         self.stored = self.added = self.changed = self.ended = self.unchanged = 0
         self.missing = 0  # of those who end, how many the file lacks
         # of those who end, and of those added, how many have another person's natural key
@@ -46,6 +57,14 @@ class Plan:
         self.lifted: list[tuple[int, int]] = []
         self.letters_needed = 0
         self.left_out = 0
+        # of those who are covered today or later and not withheld: who has which delivery
+        self.before: dict[str, int] = {}
+        self.after: dict[str, int] = {}
+        self.running = 0  # stored people whose cover has not ended
+        # how many have a certificate that has not expired, and how many of them lose it
+        self.holding = self.withdrawn = 0
+        self.mails: dict[str, int] = {}  # how many registered people are told of which delivery
+        self.tells = True  # whether they are
 
     def one(self, sql: str, *values: Any) -> Any:
         return self.work.execute(sql, values).fetchone()[0]
@@ -61,7 +80,7 @@ def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> No
     try:
         for columns in plan.roster.checked(findings, progress):
             plan.work.executemany(
-                f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True)
+                f"INSERT INTO staged VALUES (?{', ?' * len(STAGED)})", zip(*columns, strict=True)
             )
     finally:
         gc.enable()
@@ -106,7 +125,7 @@ def match_keys(plan: Plan) -> None:
         )
     if plan.one("SELECT count(*) FROM hit") > known:
         _find_replaced(plan)
-    if "lost_on" in plan.roster.kept:
+    if "lost_on" in plan.kept:
         loss = "UPDATE staged SET lost_on = m.lost_on FROM hit h JOIN member m ON m.id = h.id WHERE h.line = staged.line"
         plan.work.execute(loss)
 
@@ -133,36 +152,34 @@ def _find_replaced(plan: Plan) -> None:
 
 
 def compare(plan: Plan) -> None:
-    compared = [name for name in COMPARED if name not in plan.roster.kept]
+    """Note whose stored fields the file changes, and count them by field."""
+    compared = [name for name in COMPARED if name not in plan.kept]
     differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {
         "withheld": "s.withheld <> m.withheld"
     }
-    joined = "JOIN staged s ON s.line = {0}.line JOIN member m ON m.id = {0}.id"
     if plan.stored:
         plan.work.execute(
-            f"INSERT INTO changed SELECT h.line, h.id FROM hit h {joined.format('h')} WHERE {' OR '.join(differs.values())}"
+            "INSERT INTO changed SELECT h.line, h.id FROM hit h JOIN staged s ON s.line = h.line"
+            f" JOIN member m ON m.id = h.id WHERE {' OR '.join(differs.values())}"
         )
-    hits, plan.changed = (
-        plan.one("SELECT count(*) FROM hit"),
-        plan.one("SELECT count(*) FROM changed"),
-    )
-    plan.added, plan.unchanged = plan.roster.rows - hits, hits - plan.changed
+    hits, changed = plan.one("SELECT count(*) FROM hit"), plan.one("SELECT count(*) FROM changed")
+    plan.added, plan.unchanged = plan.roster.rows - hits, hits - changed
+    plan.changed, both = changed + plan.granted, "FROM altered s JOIN member m ON m.id = s.id"
     if plan.changed:
         sums = ", ".join(f"sum({test})" for test in differs.values())
-        counts = plan.work.execute(f"SELECT {sums} FROM changed c {joined.format('c')}").fetchone()
+        counts = plan.work.execute(f"SELECT {sums} {both}").fetchone()
         plan.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
-        turned = f"SELECT c.id, c.line FROM changed c {joined.format('c')} WHERE s.withheld = ? AND m.withheld = ? ORDER BY 2"
+        turned = f"SELECT s.id, s.line {both} WHERE s.withheld = ? AND m.withheld = ? ORDER BY s.listed, 2"
         plan.hidden, plan.lifted = plan.rows(turned, 1, 0), plan.rows(turned, 0, 1)
     plan.altered = plan.replaced
     if set(plan.fields) & set(SENSITIVE):
         tests = " OR ".join(differs[name] for name in SENSITIVE)
-        plan.altered += plan.one(
-            f"SELECT count(*) FROM changed c {joined.format('c')} WHERE {tests}"
+        plan.altered += plan.one(f"SELECT count(*) {both} WHERE {tests}")
+    if plan.added:
+        plan.letters_needed = plan.one(
+            "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
         )
-    new = (
-        "SELECT count(*) FROM staged WHERE line NOT IN (SELECT line FROM hit) AND withheld IS NOT 1"
-    )
-    plan.letters_needed = plan.one(new) + len(plan.lifted) if plan.added else len(plan.lifted)
+    plan.letters_needed += len(plan.lifted)
 
 
 def end_missing(plan: Plan, full: bool) -> None:

@@ -147,7 +147,12 @@ def _copy_stored(work: Workspace) -> None:
     )
     for table, columns, source in (
         ("member", [field.column_name for field in fields], f"SELECT {members} FROM member"),
-        ("account", ["member_id", "login_id"], "SELECT member_id, login_id FROM account"),
+        (
+            "account",
+            ["member_id", "login_id", "email", "password_hash"],
+            # of these two only whether they are
+            "SELECT member_id, login_id, left(email, 1), left(password_hash, 1) FROM account",
+        ),
         (
             "audit",
             ["at", "action", "detail", "member"],
@@ -191,7 +196,7 @@ def _execute_on_server(
         for table, columns, query in added:
             with _indexed_afterwards(cursor.execute, table, sqlite=False):
                 send(table, columns, query)
-        for name in ("changing", "ending", "leaving"):
+        for name in ("changing", "ending", "leaving", "turned"):
             columns = ", ".join(row[1] for row in work.execute(f"PRAGMA stage.table_info({name})"))
             cursor.execute(
                 f"CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM member WHERE FALSE"
@@ -206,6 +211,11 @@ def _execute_on_server(
         last()
 
 
-NULLABLE = {name for name, field in models.Member._meta.fields.items() if field.null} | {"withheld"}
+NULLABLE = {
+    name
+    for table in (models.Member, models.Account)
+    for name, field in table._meta.fields.items()
+    if field.null
+} | {"withheld"}
 """Columns in which an empty cell on the way to PostgreSQL or back is nothing; withheld is, where a
 roster leaves what is stored."""

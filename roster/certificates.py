@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dates import birthday
@@ -30,8 +31,11 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
         "withheld",
     )
 
-    def __init__(self, has_reason: bool) -> None:
-        self._has_reason = has_reason
+    def __init__(self, has_reason: bool, delivery: str | None = None) -> None:
+        """`delivery` is what a row with a 交付事由 has if its 交付方法 is empty."""
+        self._has_reason, self._delivery = has_reason, delivery
+        self.says_delivery = False
+        """Whether any row so far has a 交付事由 or a 交付方法."""
 
     def __missing__(self, key: tuple[Any, ...]) -> Certificate:
         if len(self) >= 20_000:
@@ -50,6 +54,7 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
         withheld: int | None,
     ) -> Certificate:
         complaints = []
+        self.says_delivery |= reason is not None or delivery is not None
         if reason == 7:
             if delivery == "web":
                 complaints.append(
@@ -60,6 +65,8 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
                     ("withheld", False, "交付事由7の人は必ず不開示です。不開示として取り込みます")
                 )
             delivery, withheld = "paper", 1
+        if reason is not None and delivery is None:
+            delivery = self._delivery
         if reason is not None and delivery is None:
             complaints.append(
                 ("delivery", True, "空です。交付事由があるときは WEB か 紙 を入力してください")
@@ -73,22 +80,7 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
         elif delivery is not None:
             complaints.append(("delivery", False, "交付事由が空なので、資格確認書は交付しません"))
             delivery = None
-        if issued and expires and expires <= issued:
-            complaints.append(
-                (
-                    "expires_on",
-                    True,
-                    f"交付年月日（{issued}）以前です。交付年月日より後の日付を入力してください",
-                )
-            )
-        if issued and expires and expires >= f"{int(issued[:4]) + 5}{issued[4:]}":
-            complaints.append(
-                (
-                    "expires_on",
-                    True,
-                    f"交付年月日（{issued}）から5年以上後です。5年後の前日までの日付を入力してください",
-                )
-            )
+        complaints += [(name, True, text) for name, text in date_faults(issued, expires)]
         if copay is not None and effective == "":
             complaints.append(
                 (
@@ -98,6 +90,23 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
                 )
             )
         return Certificate(delivery or "none", withheld, tuple(complaints))
+
+
+def date_faults(issued: str, expires: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with two days of a certificate as (column, text); each day as 1980-01-01
+    or empty. At most five years may pass, the first day counted (規則47条2項)."""
+    if not (issued and expires):
+        return
+    if expires <= issued:
+        yield (
+            "expires_on",
+            f"交付年月日（{issued}）以前です。交付年月日より後の日付を入力してください",
+        )
+    if expires >= f"{int(issued[:4]) + 5}{issued[4:]}":
+        yield (
+            "expires_on",
+            f"交付年月日（{issued}）から5年以上後です。5年後の前日までの日付を入力してください",
+        )
 
 
 def copay_from(born: dt.date) -> dt.date:

@@ -3,15 +3,20 @@ them in a report."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 SHOWN = 1000
 """Messages that are printed; the report has them all."""
+
+LAST = 1 << 62
+"""Where the report has what has no line."""
 
 KINDS = {"error": "エラー", "warning": "警告", "repair": "補正"}
 
@@ -45,7 +50,7 @@ def created(path: Path) -> TextIO:
 
 
 class Findings:
-    """Counts and messages. With `report`, all of them go into that CSV file as they come.
+    """Counts and messages. With `report`, all of them go into that CSV file at the end, by line.
 
     The report holds names and birth dates. It is its owner's alone (mode 0600), and never an
     existing file, nor what a symbolic link names: raises FileExistsError, and OSError if it cannot
@@ -55,25 +60,45 @@ class Findings:
     def __init__(self, report: Path | None = None) -> None:
         self.errors = self.warnings = self.repaired = 0
         self.repairs: dict[str, tuple[int, str]] = {}
-        self._shown: dict[str, list[tuple[int, str]]] = {"error": [], "warning": []}
+        self._shown: dict[str, list[tuple[str, int, str]]] = {"error": [], "warning": []}
+        self._source = ""
         self._file = created(report) if report else None
-        self._writer = csv.writer(self._file) if self._file else None
-        self._write(("行", "列", "値", "種別", "内容"))
+        # a file that vanishes by itself: a report may have millions of rows
+        self._rows = sqlite3.connect("") if report else None
+        if self._rows:
+            self._rows.execute("CREATE TABLE row (source, sort, line, title, value, kind, text)")
 
     def __enter__(self) -> Findings:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file:
-            self._file.close()
+        if self._file and self._rows:
+            with self._file, contextlib.closing(self._rows):
+                writer = csv.writer(self._file)
+                writer.writerow(("行", "列", "値", "種別", "内容"))
+                rows = self._rows.execute(
+                    "SELECT line, title, value, kind, text FROM row ORDER BY source, sort, rowid"
+                )
+                writer.writerows(map(plain_cell, row) for row in rows)
+
+    @property
+    def reported(self) -> bool:
+        """Return whether there is a report."""
+        return self._rows is not None
+
+    @contextlib.contextmanager
+    def about(self, source: str) -> Iterator[None]:
+        """Say in each message of the block that its line is one of the file `source`, which is not
+        the roster."""
+        self._source = source
+        yield
+        self._source = ""
 
     @property
     def messages(self) -> list[str]:
         """The first thousand messages, errors before warnings, each by line."""
-        found = sorted(self._shown["error"], key=lambda m: m[0]) + sorted(
-            self._shown["warning"], key=lambda m: m[0]
-        )
-        return [text for _, text in found[:SHOWN]]
+        found = [m for kind in self._shown.values() for m in sorted(kind, key=lambda m: m[:2])]
+        return [text for _, _, text in found[:SHOWN]]
 
     def error(self, line: int, column: str, value: object, text: str) -> None:
         self.errors += 1
@@ -86,29 +111,40 @@ class Findings:
     def refuse(self, text: str) -> None:
         """Note an error of the file or the run as a whole, in one sentence."""
         self.errors += 1
-        self._shown["error"].insert(0, (0, text))
-        self._write(("", "", "", KINDS["error"], text))
+        self._shown["error"].insert(0, ("", 0, text))
+        self._write(0, "", "", "", KINDS["error"], text)
 
     def repair(self, line: int, column: str, value: str, now: object) -> None:
         """Note a cell that was put right. The screen shows only their number and one example for
         each column."""
         self.repaired += 1
         count, example = self.repairs.get(column, (0, ""))
+        text = self._marked(f"{now} として読みました")
         if not count:
-            example = (
-                f"line {line}, column {shown(column)}, value {shown(value)}: {now} として読みました"
-            )
+            example = f"line {line}, column {shown(column)}, value {shown(value)}: {text}"
         self.repairs[column] = count + 1, example
-        self._write((line, shown(column), shown(value), KINDS["repair"], f"{now} として読みました"))
+        self._write(line, line, column, value, KINDS["repair"], text)
+
+    def change(self, line: int | None, column: str, value: object, kind: str, text: str) -> None:
+        """Note in the report what an import would do to a person, whose line is None if no file
+        names them."""
+        at = LAST if line is None else line
+        self._write(at, line, column, value, kind, self._marked(text))
+
+    def _marked(self, text: str) -> str:
+        return f"（{self._source}の行）{text}" if self._source else text
 
     def _add(self, kind: str, line: int, column: str, value: object, text: str) -> None:
+        text = self._marked(text)
         if len(self._shown[kind]) < SHOWN:
             mark = "" if kind == "error" else f"（{KINDS[kind]}）"
-            self._shown[kind].append(
-                (line, f"line {line}, column {shown(column)}, value {shown(value)}: {mark}{text}")
-            )
-        self._write((line, shown(column), shown(value), KINDS[kind], text))
+            told = f"line {line}, column {shown(column)}, value {shown(value)}: {mark}{text}"
+            self._shown[kind].append((self._source, line, told))
+        self._write(line, line, column, value, KINDS[kind], text)
 
-    def _write(self, cells: Iterable[Any]) -> None:
-        if self._writer:
-            self._writer.writerow(map(plain_cell, cells))
+    def _write(
+        self, at: int, line: object, column: str, value: object, kind: str, text: str
+    ) -> None:
+        if self._rows:
+            cells = (self._source, at, line, shown(column), shown(value), kind, text)
+            self._rows.execute("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?)", cells)

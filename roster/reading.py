@@ -16,6 +16,7 @@ BATCH = 400
 BATCH_CHARACTERS = 1 << 25
 HEADER_LINES = 100
 """Lines of a file that are looked at for its titles."""
+ENCODINGS = {"utf-8-sig": "UTF-8", "cp932": "Shift_JIS（CP932）", "utf-16": "UTF-16"}
 MARKS = {",": "", "\t": "タブ区切り", ";": "セミコロン区切り"}
 
 Rows = list[list[str]]
@@ -121,7 +122,9 @@ class TextFile:
 
     @property
     def about(self) -> str:
-        return "、".join(filter(None, (f"文字コード {self.encoding}", MARKS[self._mark])))
+        return "、".join(
+            filter(None, (f"文字コード {ENCODINGS[self.encoding]}", MARKS[self._mark]))
+        )
 
     def choose(self, score: Callable[[Rows], Any]) -> None:
         self._mark = max(MARKS, key=lambda mark: score(self._head(mark)))

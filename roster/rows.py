@@ -11,7 +11,7 @@ from typing import Any
 from dates import birthday
 from roster.cells import fold
 from roster.certificates import Certificates, birthday_before, copay_from
-from roster.columns import FIELDS, TITLES
+from roster.columns import STAGED, TITLES
 from roster.findings import Findings
 
 
@@ -22,7 +22,7 @@ class Rows:
         self, today: dt.date, places: Collection[str], title: Callable[[str], str]
     ) -> None:
         self._today, self._places, self._title = today, places, title
-        self._certificates = Certificates("issue_reason" in places)
+        self.certificates = Certificates("issue_reason" in places)
 
     def stored(
         self,
@@ -43,7 +43,7 @@ class Rows:
             column, ("birth_date", "qualified_on", "lost_on", "expires_on", "copay")
         )
         about = zip(*map(column, Certificates.columns), strict=True)
-        certificates = list(map(self._certificates.__getitem__, about))
+        certificates = list(map(self.certificates.__getitem__, about))
         today = self._today.isoformat()
         seventy = birthday_before(self._today, 70)
         suspects = [
@@ -61,10 +61,11 @@ class Rows:
                 faulty.get(i, set()),
                 findings,
             )
+        self._warn_of_sex(lines, cells, column("sex"), column("remarks"), findings)
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
         stored = {
             name: column(name)
-            for name in FIELDS
+            for name in STAGED
             if name not in ("household", "delivery", "withheld")
         }
         stored["household"] = _households(*keys)
@@ -72,7 +73,24 @@ class Rows:
         stored["withheld"] = [c.withheld for c in certificates]
         for name in ("person_id", "lost_on", "issued_on", "expires_on", "effective_on"):
             stored[name] = [value or None for value in stored[name]]
-        return [lines, *(stored[name] for name in FIELDS)]
+        return [lines, *(stored[name] for name in STAGED)]
+
+    def _warn_of_sex(
+        self,
+        lines: list[int],
+        cells: dict[str, Any],
+        sexes: list[Any],
+        remarks: list[Any],
+        findings: Findings,
+    ) -> None:
+        """Warn of those whose certificate says 裏面参照 and has nothing there. Other systems write 3
+        for a sex that is not known."""
+        if 3 not in sexes:
+            return
+        for i, (sex, remark) in enumerate(zip(sexes, remarks, strict=True)):
+            if sex == 3 and remark == "":
+                text = "裏面参照ですが、備考が空です。備考に戸籍上の性別などを書くか、性別を確かめてください"
+                findings.warning(lines[i], self._title("sex"), cells["sex"][i], text)
 
     def _judge(
         self,
@@ -100,7 +118,7 @@ class Rows:
             wrong("qualified_on", f"生年月日（{born}）より前です。どちらかを直してください")
         if lost and qualified and lost < qualified:
             wrong("lost_on", f"資格取得年月日（{qualified}）より前です。どちらかを直してください")
-        certificate = self._certificates[
+        certificate = self.certificates[
             tuple(row.get(n, _BLANK.get(n, "")) for n in Certificates.columns)
         ]
         if not faulty.intersection(Certificates.columns):

@@ -4,6 +4,8 @@ roster, and phones. Browser tests get the real server, a mail server and a Chrom
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 from collections import Counter
@@ -11,15 +13,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 
 import database
 import models
+from accounts import passwords
 from tests.support.office import Clerk
 from tests.support.people import BORN, PASSWORD, settings_for
 from tests.support.phone import Phone
 from tests.support.postgres import Cluster
+from tests.support.ready import Missing
 from tests.support.sample import NOW, import_at_now, logins_in
-from tests.support.webkit import browser as webkit_browser
+from tests.support.volumes import can_mount
 
 pytest_plugins = ["tests.support.browsers"]
 
@@ -52,8 +59,8 @@ def left_out(item, database: str) -> str:
     """Return why a test does not run on this database, or an empty text if it runs. On PostgreSQL
     only tests that use a database run, since `make test` has run all tests on SQLite before.
     """
-    if "webkit" in item.fixturenames and not webkit_browser():
-        return "need WebKit, which is not here (Debian's packages: webkit2gtk-driver, xvfb, xauth)"
+    if "volume" in item.fixturenames and not can_mount():
+        return "mount volumes, which root may do on Linux"
     if database == "sqlite":
         return ""
     if "fresh" not in item.fixturenames:
@@ -84,16 +91,47 @@ def pytest_collection_modifyitems(config, items):
     config.stash[LEFT_OUT] = Counter(filter(None, reasons))
 
 
+@contextlib.contextmanager
+def left_out_if_missing():
+    """Skip the test if it needs something that this machine lacks. If CI is set, it fails."""
+    try:
+        yield
+    except Missing as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(f"{NEED}{error.name}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup():
+    with left_out_if_missing():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    with left_out_if_missing():
+        return (yield)
+
+
 def pytest_terminal_summary(terminalreporter, config):
-    where = " on PostgreSQL" if config.getoption("database") == "postgresql" else ""
+    database = config.getoption("database")
+    where = " on PostgreSQL" if database == "postgresql" else ""
+    reasons = [str(report.longrepr[2]) for report in terminalreporter.getreports("skipped")]
+    lacking = Counter(reason.rpartition(NEED)[2] for reason in reasons if NEED in reason)
     for reason, count in config.stash.get(LEFT_OUT, Counter()).items():
         terminalreporter.write_line(f"{count} tests not run{where}: they {reason}.")
+    for name, count in lacking.items():
+        terminalreporter.write_line(f"{count} tests not run{where}: they {NEED}{name}.")
+    if hasattr(config, "cache"):  # ready.left() adds up the runs of `make test`
+        config.cache.set(f"kakunin/{database}", lacking)
     for report in terminalreporter.getreports("passed"):
         if report.when == "call" and "/faults/" in report.nodeid:  # what was lost
             terminalreporter.write(report.capstdout)
 
 
 LEFT_OUT = pytest.StashKey[Counter]()
+NEED = "need a program that is missing: "
 
 
 @pytest.fixture(scope="session")
@@ -161,6 +199,34 @@ class Time:
 
     def pass_(self, seconds: float) -> None:
         self.moment += seconds
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow_hasher():
+    """The hasher of the application. In the tests' own process a quick one takes its place, since
+    they hash thousands of passwords."""
+    slow, quick = passwords.HASHER, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "HASHER", quick)
+        patch.setattr(passwords, "_UNKNOWN", quick.hash("nobody"))
+        yield slow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced_files():
+    """Let SQLite not wait for the disk in the tests' own process. Programs that tests start wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(database.PRAGMAS, "synchronous", "off")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_templates(tmp_path_factory):
+    """Compile each template once, not once for each application that a test makes."""
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Flask.jinja_options, "bytecode_cache", cache)
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from peewee import IntegrityError
+from peewee import IntegrityError, ModelDelete
 
 import database
 import models
@@ -286,22 +286,18 @@ def test_a_key_that_rotates_logs_nobody_out_and_voids_no_link(
     assert forgotten.get("/").url == "/login"
 
 
-def test_a_password_is_hashed_anew_when_the_parameters_rise(nao, log_in, monkeypatch):
-    from argon2 import PasswordHasher
-
+def test_a_password_is_hashed_anew_when_the_parameters_rise(nao, log_in, monkeypatch, slow_hasher):
     own = models.Account.email == "nao@example.jp"
-    weak = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
-    models.Account.update(password_hash=weak).where(own).execute()
+    assert "m=8,t=1,p=1" in models.Account.get(own).password_hash
+    monkeypatch.setattr(passwords, "HASHER", slow_hasher)
     log_in(NAO)
-    stored = models.Account.get(own).password_hash
-    assert not passwords.HASHER.check_needs_rehash(stored)
-    assert "m=19456,t=2,p=1" in stored
+    # OWASP's first choice for argon2id
+    assert models.Account.get(own).password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 def test_the_database_file_is_its_owners_alone(tmp_path):
     database.connect(f"sqlite:///{tmp_path}/new.db")
-    models.database.connect()
-    models.database.close_all()
+    database.make_database()
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
 
 
@@ -367,3 +363,23 @@ def test_trail_and_logs_hold_nothing_that_names_anybody(
     ):
         assert secret not in trail
     assert mails.link.rpartition("/")[2] not in trail
+
+
+def test_what_is_over_is_deleted_in_portions(app, time, monkeypatch):
+    """Eleven nameless rows go by threes, none of which is more than its statement may delete."""
+    monkeypatch.setattr(housekeeping, "PORTION", 3)
+    for number in range(11):
+        models.Audit.create(at=int(time()) - 8 * 86400, action="login.failed", detail=str(number))
+    deleted, real = [], ModelDelete.execute
+
+    def counted(query, *given):
+        deleted.append(real(query, *given))
+        return deleted[-1]
+
+    before = models.Audit.select().where(models.Audit.action != "login.failed").count()
+    monkeypatch.setattr(ModelDelete, "execute", counted)
+    housekeeping.sweep(time(), audit_days=30)
+    assert deleted[-4:] == [3, 3, 3, 2]
+    left = models.Audit.select(models.Audit.action)
+    assert "login.failed" not in {row.action for row in left}
+    assert left.count() == before

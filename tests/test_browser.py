@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.beat import WATCH, line, steps
 from tests.support.browsers import first_use, log_in_again, submit
+from tests.support.ready import children, path_of
 
 
 def shown_time(page: Page) -> str:
@@ -114,14 +115,14 @@ def test_a_network_that_is_cut_veils_the_card_and_its_return_lifts_the_veil(live
 
 def test_a_server_that_hangs_veils_the_card(live, site):
     _, process, _ = site
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGSTOP)
+    stopped = children(process.pid)
+    for child in stopped:
+        os.kill(child, signal.SIGSTOP)
     try:
         assert until(lambda: veiled(live), 8) < 6.5
     finally:
-        for child in children:
-            os.kill(int(child), signal.SIGCONT)
+        for child in stopped:
+            os.kill(child, signal.SIGCONT)
     until(lambda: not veiled(live), 8)
 
 
@@ -330,6 +331,7 @@ def test_printing_shows_nothing_and_a_wide_screen_with_a_mouse_is_told_to_use_a_
 
 def renderers() -> list[int]:
     """The processes that draw the pages of this test's browser."""
+    path_of("Linux")
     parents, drawing = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -278,6 +278,42 @@ def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(
     assert tick(made)[2], "the turns were given back"
 
 
+def test_while_the_database_hangs_one_crowd_waits_for_it_and_no_later_one(store, time, monkeypatch):
+    """Every turn hangs, and ticks without a lease come again and again."""
+    asked, over = threading.Semaphore(0), threading.Event()
+
+    def hang(*_asked):
+        asked.release()
+        over.wait(20)
+        return True
+
+    monkeypatch.setattr(clock_module, "live_display", hang)
+    monkeypatch.setattr(clock_module, "PATIENCE", 20)
+    made = Clock(
+        None,
+        Keys("a" * 32),
+        "session",
+        lambda raw: {"_user_id": raw},
+        secure=True,
+        guardian_age=18,
+        now=time,
+    )
+    with ThreadPoolExecutor(TICKS) as crowd:
+        hung = [crowd.submit(tick, made) for _ in range(TICKS)]
+        assert all(asked.acquire(timeout=5) for _ in hung)
+        with pytest.raises(MaxConnectionsExceeded):
+            made.live("cert1", "show1", "raw-cookie", time(), patience=0.05)
+        began = clock_module.time.monotonic()
+        for _ in range(50):
+            assert tick(made)[1]["status"] == "503 Service Unavailable"
+        assert clock_module.time.monotonic() - began < 20
+        over.set()
+    assert all(ticked.result()[2] for ticked in hung)
+    monkeypatch.setattr(clock_module, "live_display", lambda *_asked: True)
+    assert not made._stalled, "an answer ends it"
+    assert tick(made)[2]
+
+
 @pytest.mark.parametrize(
     "path",
     [

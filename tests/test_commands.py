@@ -4,6 +4,7 @@ and the template."""
 import csv
 import hashlib
 import io
+import stat
 import threading
 import time
 
@@ -15,6 +16,7 @@ import models
 import settings
 from accounts.keys import grouped
 from models import Account, Audit, Challenge, Display, Mail, Member, Session, Trust
+from tests.support.clerk import make_app
 from tests.support.sample import ROSTERS
 from tests.test_imports import HEAD, ROOT, WIFE, everything, lock_held, log_in  # noqa: F401
 
@@ -63,6 +65,63 @@ def test_without_a_schema_the_clerk_is_told_what_to_type_first(clerk, fresh):
     assert "flask db upgrade" in done.output
 
 
+@pytest.mark.sqlite("look for a file")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("roster", "check", ROSTERS / "roster-utf8.csv"),
+        ("roster", "import", ROSTERS / "roster-utf8.csv", "--credentials", "x.csv"),
+        ("members", "find", "--number", "1"),
+        ("members", "withhold", "A-222-222-222"),
+        ("audit", "export"),
+        ("stats",),
+        ("db", "backup", "copy.db"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_command_makes_no_second_database_and_says_where_it_looked(
+    clerk, monkeypatch, tmp_path, named, args
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    if named:
+        monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"sqlite:///{elsewhere}/other.db")
+    else:
+        monkeypatch.delenv("KAKUNIN_DATABASE_URL")
+        url = settings.Setting(str, f"sqlite:///{elsewhere}/other.db")
+        monkeypatch.setitem(settings.SETTINGS, "DATABASE_URL", url)
+    done = make_app().test_cli_runner().invoke(args=[str(arg) for arg in args])
+    assert done.exit_code == 1
+    assert f"{elsewhere}/other.db" in done.output
+    assert "KAKUNIN_DATABASE_URL" in done.output
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["KAKUNIN_INSURERS", "KAKUNIN_SECRET_KEY"])
+def test_a_missing_setting_is_named_with_where_settings_are(clerk, monkeypatch, name):
+    monkeypatch.delenv(name)
+    roster = clerk.file([HEAD])
+    done = (
+        make_app()
+        .test_cli_runner()
+        .invoke(
+            args=["roster", "import", str(roster), "--credentials", str(clerk.folder / "x.csv")]
+        )
+    )
+    assert (done.exit_code, done.output.count("\n")) == (1, 1)
+    assert name in done.output
+    assert "/etc/kakunin.env" in done.output
+    assert not Member.select().exists()
+
+
+@pytest.mark.sqlite("a server makes no file")
+def test_a_new_database_is_its_owners_alone(clerk, tmp_path, monkeypatch):
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"sqlite:///{tmp_path}/new/kakunin.db")
+    assert make_app().test_cli_runner().invoke(args=["db", "upgrade"]).exit_code == 0
+    assert stat.S_IMODE((tmp_path / "new" / "kakunin.db").stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -101,8 +160,9 @@ def test_a_workbook_is_refused_in_one_sentence_and_the_counts_stay_last(clerk):
     path.write_bytes(b"PK\x03\x04" + b"\0" * 50)
     done = clerk.roster(path, command="check")
     assert done["exit"] == 1
-    first, last = done["out"].splitlines()
+    first, told, last = done["out"].splitlines()
     assert "Excelブック" in first
+    assert told == "確認だけです。何も変えていません（エラー1件）"
     assert last == "added=0 changed=0 ended=0 unchanged=0 repaired=0 warnings=0 errors=1"
 
 
@@ -236,7 +296,7 @@ def test_show_tells_the_state_without_the_address(clerk):
     log_in("佐倉 直人", "naoto@example.jp")
     done = clerk.run("members", "show", login("佐倉 直人").lower())
     assert done.exit_code == 0
-    assert "資格確認書: valid" in done.output
+    assert "資格確認書: 有効" in done.output
     assert "naoto" not in done.output
     assert clerk.run("members", "show", "A-222-222-222").exit_code == 1
 

@@ -20,6 +20,7 @@ from tests.support.exports import (
     map_of,
     through_a_map,
     under_other_titles,
+    workbook,
 )
 from tests.support.office import checked
 from tests.test_roster import INSURERS, PERSON, TODAY
@@ -160,6 +161,26 @@ def test_a_column_of_my_number_refuses_the_file_before_anything_is_kept(
     assert done.exit_code == 1
     assert "マイナンバー" in done.output
     assert not out.exists()
+
+
+def test_the_list_of_who_gets_a_certificate_is_read_as_an_export_is(clerk, tmp_path):
+    path, listed = tmp_path / "roster.csv", tmp_path / "list.xlsx"
+    path.write_text(
+        ISSUED.replace("交付事由,交付方法,交付年月日,有効期限", "備考").replace(
+            "2,WEB,20251115,20281201", ""
+        )
+    )
+    titles = ["保険者番号", "被保険者証等記号", "証番号", "枝番号", "交付事由"]
+    days = ["--targets", listed, "--issued-on", "2025-11-15", "--expires-on", "2028-12-01"]
+    listed.write_bytes(workbook([titles, [6139463, 1001, 123, 0, 2]]))
+    done = clerk.roster(path, *days)
+    assert (done["exit"], done["added"]) == (0, 1), done["out"]
+    assert Member.get().delivery == "web"
+    for extra, says in (("個人番号", "マイナンバー"), ("記号", "「被保険者証等記号」と「記号」")):
+        listed.write_bytes(workbook([[*titles, extra], [6139463, 1001, 123, 0, 2, 1]]))
+        done = clerk.roster(path, *days)
+        assert (done["exit"], done["errors"]) == (1, 1), done["out"]
+        assert says in done["out"]
 
 
 def test_a_title_that_only_speaks_of_my_number_is_none():
@@ -344,7 +365,7 @@ def test_a_roster_through_any_map_reads_back_to_the_same_people(tmp_path_factory
     path.write_bytes(content)
     columns.write_bytes(mapped)
     rows, found = checked(path, INSURERS, TODAY, columns=columns)
-    assert found.warnings == sum("●" in one["name"] for one in drawn), found.messages
+    assert found.warnings == sum(one["sex"] == 3 for one in drawn), found.messages
     assert_same(drawn, rows, found)
 
 

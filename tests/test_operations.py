@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
+import re
 import smtplib
+import sqlite3
 import threading
 
+import psycopg
 import pytest
+from peewee import InterfaceError, OperationalError
+from playhouse.pool import MaxConnectionsExceeded
 
 import dates
 import models
@@ -15,6 +21,7 @@ from accounts import housekeeping
 from front.admission import ConcurrencyLimit
 from front.middleware import RequestLog
 from front.plain import plain
+from front.program import Lines
 from tests.support.people import NAO, PASSWORD
 from tests.support.phone import Phone
 from tests.support.sample import ROOT
@@ -149,6 +156,19 @@ def test_an_id_is_taken_from_a_proxy_alone_and_only_where_it_is_one(
     assert answer.headers["X-Request-ID"]
 
 
+@pytest.mark.parametrize(("proxies", "warnings"), [("0", 1), ("1", 0)])
+def test_a_proxy_that_is_not_configured_is_told_once(app, monkeypatch, caplog, proxies, warnings):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_PROXIES", proxies)
+    client = create_app().test_client()
+    client.get("/login")
+    assert "KAKUNIN_PROXIES" not in caplog.text
+    for _ in range(2):
+        client.get("/login", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert caplog.text.count("KAKUNIN_PROXIES is 0") == warnings
+
+
 def test_an_exception_in_the_log_bears_the_id_of_its_answer(app, monkeypatch, caplog):
     monkeypatch.setattr("views.login.render_template", lambda *_, **__: 1 / 0)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
@@ -157,6 +177,51 @@ def test_an_exception_in_the_log_bears_the_id_of_its_answer(app, monkeypatch, ca
     assert (
         f"Exception in login.login [GET], request {answer.headers['X-Request-ID']}" in caplog.text
     )
+
+
+def full() -> sqlite3.OperationalError:
+    """The error of a full disk."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OperationalError(full(), "typed"), "OperationalError SQLITE_FULL"),
+        (
+            OperationalError(psycopg.errors.TooManyConnections("typed"), "typed"),
+            "OperationalError 53300",
+        ),
+        (
+            OperationalError(psycopg.OperationalError("connection failed:\n  refused")),
+            "OperationalError connection failed: refused",
+        ),
+        (InterfaceError(psycopg.InterfaceError("typed"), "typed"), "InterfaceError"),
+        (MaxConnectionsExceeded("all are taken"), "MaxConnectionsExceeded"),
+    ],
+)
+def test_the_log_says_why_the_database_does_not_answer_and_names_nobody(
+    app, monkeypatch, caplog, error, told
+):
+    def away(*_, **__):
+        raise error
+
+    monkeypatch.setattr("views.login.render_template", away)
+    assert Phone(app).get("/login").response.status_code == 503
+    assert caplog.messages[-1] == f"The database does not answer: {told}"
+
+
+def test_lines_have_level_and_time_and_in_the_journal_the_level_that_it_reads():
+    record = logging.makeLogRecord(
+        {"levelno": logging.ERROR, "levelname": "ERROR", "msg": "one\ntwo", "created": 0}
+    )
+    plain = Lines(journal=False).format(record)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR one\ntwo", plain)
+    assert Lines(journal=True).format(record) == "<3>one\n<3>two"
+    record.levelno = logging.WARNING
+    assert Lines(journal=True).format(record) == "<4>one\n<4>two"
 
 
 @pytest.fixture
@@ -225,6 +290,8 @@ QUIET = {
     "codes_failed_last_day": 0,
     "mails_waiting": 0,
     "oldest_mail_seconds": 0,
+    "notices_waiting": 0,
+    "mails_failed_last_day": {},
     "mail_threads": 0,
     "displays_live": 0,
     "sessions": 0,
@@ -243,6 +310,15 @@ def test_an_empty_database_has_every_figure_and_docs_name_each(app, stats):
     assert stats() == QUIET
     page = (ROOT / "docs" / "operations.md").read_text("utf-8")
     assert [name for name in QUIET if f"`{name}`" not in page] == []
+
+
+def test_the_japanese_page_types_the_commands_of_the_english_one():
+    def typed(page: str) -> set[str]:
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        return set(re.findall(r"^    (\S.*?)(?: +#.*)?$", text, re.M))
+
+    assert len(typed("operations.ja.md")) > 10
+    assert typed("operations.ja.md") - typed("operations.md") == set()
 
 
 def test_logins_codes_displays_and_sessions_are_counted_while_they_last(stats, enroll, time):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import urllib.parse
 
 import pytest
 
+import models
 import settings
 from settings import BadSetting
 from tests.support.sample import ROOT
@@ -30,6 +32,17 @@ LINK = {"text": "医療費", "url": "https://example.jp/"}
         ("KAKUNIN_INSURERS", '{"06139463": {}}', "needs a name"),
         ("KAKUNIN_SECRET_KEY_FALLBACKS", '["short"]', "32 characters"),
         ("KAKUNIN_DATABASE_URL", "mysql://x", "must begin"),
+        ("KAKUNIN_DATABASE_URL", "", "must begin"),
+        ("KAKUNIN_DATABASE_URL", "postgresql://u:pa/ss@db/kakunin", "%2F"),
+        ("KAKUNIN_DATABASE_URL", "postgresql://u:12/34@db/kakunin", "%2F"),
+        ("KAKUNIN_DATABASE_URL", "postgresql://u:p#x@db/kakunin", "%23"),
+        ("KAKUNIN_DATABASE_URL", "postgresql://u:p?x@db/kakunin", "%3F"),
+        ("KAKUNIN_DATABASE_URL", "postgresql://u:p[x@db/kakunin", "%5B"),
+        ("KAKUNIN_DATABASE_URL", "postgresql://u:p@one:5432,two:5432/kakunin", "one host"),
+        ("KAKUNIN_MAIL_URL", "mail.example.jp:587", "must begin"),
+        ("KAKUNIN_MAIL_URL", "smtp:mail.example.jp", "must begin"),
+        ("KAKUNIN_MAIL_URL", "smtp://u:pa/ss@mail.example.jp:587?starttls=1", "%2F"),
+        ("KAKUNIN_MAIL_URL", "smtp://u:12#4@mail.example.jp:587", "%23"),
         (
             "KAKUNIN_INSURERS",
             '{"06139463": {"name": "x", "paper_url": "javascript:alert(1)"}}',
@@ -50,6 +63,31 @@ def test_a_setting_that_cannot_be_used_stops_the_program(app, monkeypatch, name,
     monkeypatch.setenv(name, value)
     with pytest.raises(BadSetting, match=part):
         create_app()
+
+
+def test_passwords_with_every_character_reach_the_database_and_the_mail_server(app, monkeypatch):
+    from app import create_app
+
+    password = ":/?#@%[]!$&'()*+,;= é"
+    quoted = urllib.parse.quote(password, safe="")
+    monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://u:{quoted}@mail.example.jp:587?starttls=1")
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"postgresql://u:{quoted}@db.example.jp/kakunin")
+    assert create_app().config["MAIL_URL"].count(quoted) == 1
+    assert models.database.connect_params["password"] == password
+    monkeypatch.setenv("KAKUNIN_DATABASE_URL", "postgresql:///kakunin")  # by its socket
+    assert create_app()
+    assert models.database.database == "kakunin"
+
+
+def test_every_setting_that_cannot_be_read_is_told_at_once(app, monkeypatch):
+    from app import create_app
+
+    monkeypatch.setenv("KAKUNIN_TRUST_DAYS", "many")
+    monkeypatch.setenv("KAKUNIN_NOTHING", "x")
+    monkeypatch.setenv("KAKUNIN_INSURERS", "[]")
+    with pytest.raises(BadSetting) as stopped:
+        create_app()
+    assert len(str(stopped.value).splitlines()) == 3
 
 
 def test_a_secret_of_digits_stays_text(app, monkeypatch):
@@ -80,8 +118,6 @@ def test_the_server_refuses_to_start_without_what_it_needs(app, name, value, par
 
 
 def test_the_server_refuses_an_older_schema_and_names_the_command(app, tmp_path):
-    import models
-
     settings.check_schema()
     models.database.execute_sql("DELETE FROM schema_migration")
     with pytest.raises(BadSetting, match="flask db upgrade"):

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.support.beat import COVERED, WATCH, steps
 from tests.support.people import BORN, NAO, PASSWORD
+from tests.support.ready import children
 from tests.support.webkit import WebKit
 from tests.test_accessibility import CUT
 from tests.test_browser import until
@@ -77,8 +77,8 @@ def live(webkit, site, postbox):
 def stop(site, how: signal.Signals) -> None:
     """Let every process of the server stand still (SIGSTOP), or go on (SIGCONT)."""
     _, process, _ = site
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(child), how)
+    for child in children(process.pid):
+        os.kill(child, how)
 
 
 def test_a_minute_goes_by_second_by_second_the_head_answers_and_a_server_that_dies_is_seen(

@@ -4,6 +4,7 @@ was refused."""
 from __future__ import annotations
 
 import secrets
+from urllib.parse import urljoin
 
 import segno
 from flask import (
@@ -23,7 +24,7 @@ from markupsafe import Markup
 from dates import today
 from front.clock import cookie
 from models import DEPENDENT, DISPLAY_LIFE, Display, Member, RosterImport
-from settings import insurer_of
+from settings import insurer_of, is_loopback
 from views.services import now, services
 
 pages = Blueprint("certificate", __name__, url_prefix="/certificates")
@@ -70,7 +71,7 @@ def show(public_id: str) -> ResponseReturnValue:
             clock_url=path,
             clock=Markup(clock.fragment(moment).decode()),  # noqa: S704 - made of the time
             staff_address=url_for("home.staff", _external=True).partition("//")[2],
-            qr_svg=qr(url_for("login.login", _external=True)),
+            qr_svg=qr(url_for("login.login")),
         )
     )
     raw = cookie(request.environ, clock.session_cookie)
@@ -78,8 +79,12 @@ def show(public_id: str) -> ResponseReturnValue:
     return response
 
 
-def qr(address: str) -> Markup:
-    """Return a QR code of the URL, as SVG."""
+def qr(path: str) -> Markup | None:
+    """Return a QR code of the page's address, as SVG, or None if no phone can open it, as in a demo
+    on one's own machine."""
+    address = urljoin(current_app.config["BASE_URL"], path)
+    if is_loopback(address):
+        return None
     return Markup(segno.make(address).svg_inline(scale=4, svgclass=None, lineclass=None))  # noqa: S704 - segno's own SVG
 
 

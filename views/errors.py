@@ -8,7 +8,7 @@ from flask_babel import lazy_gettext as _
 from peewee import DataError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from database import AWAY
+from database import AWAY, reason
 from front.plain import plain
 from models import Stale
 from settings import insurer_of
@@ -61,7 +61,7 @@ def no_such_text(_error: DataError) -> ResponseReturnValue:
 def no_database(error: Exception) -> ResponseReturnValue:
     """Answer 503 with a plain page. The layout cannot be used, since it queries for the member's
     insurer."""
-    current_app.logger.error("The database does not answer: %s", type(error).__name__)
+    current_app.logger.error("The database does not answer: %s", reason(error))
     phone = insurer_of(current_app.config, None)["phone"]
     page = plain(lambda *_: None, "", str(SENTENCES[503]), language=language(), phone=phone)
     return current_app.response_class(page, 503, {"Retry-After": "10"}, mimetype="text/html")

@@ -18,7 +18,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from database import database
+from database import answers
 from dates import today
 from front.clock import date_and_time
 from models import Audit, Member
@@ -49,7 +49,7 @@ def home() -> ResponseReturnValue:
         offer_allowing=bool(adults) and not any(adult["answered"] for adult in adults),
         age=current_app.config["GUARDIAN_AGE"],
         registered=session.pop("registered", False),
-        qr_svg=qr(url_for("login.login", _external=True)),
+        qr_svg=qr(url_for("login.login")),
         **_home_screen(),
     )
 
@@ -154,12 +154,13 @@ def staff() -> ResponseReturnValue:
         date=date_and_time(moment)[0],
         times="\n".join(date_and_time(moment + later)[1] for later in range(600)),
         address=address.partition("//")[2],
-        qr_svg=qr(address),
+        qr_svg=qr(url_for("home.staff")),
     )
 
 
 @pages.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """Answer 200 if the database answers. If it does not, the error handler answers 503."""
-    database.execute_sql("SELECT 1")
-    return Response("ok\n", mimetype="text/plain")
+    """Answer 200 if the database answers, and 503 within two seconds if it does not."""
+    if answers():
+        return Response("ok\n", mimetype="text/plain")
+    return Response("The database does not answer.\n", 503, mimetype="text/plain")

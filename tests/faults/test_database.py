@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import urllib.parse
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from flask import Flask
@@ -80,13 +80,16 @@ def test_postgresql_that_hangs_holds_few_clocks_and_breaks_nothing(tmp_path, pos
                 time.sleep(4)
                 cluster.signal(signal.SIGSTOP)
                 time.sleep(1.5)  # in which renewals come to hang
-                pages = [crowd.submit(status, port, "/healthz") for _ in range(40)]
+                checks = [crowd.submit(timed, port, "/healthz") for _ in range(3)]
+                pages = [crowd.submit(status, port, "/login") for _ in range(40)]
                 ticks = [crowd.submit(tick_status, port, phone) for phone in late]
                 time.sleep(2.5)
                 cluster.signal(signal.SIGCONT)
+                health.extend(check.result() for check in checks)
                 found.extend(answer.result()[0] for answer in pages)
                 refused.extend(answer.result() for answer in ticks)
 
+            health: list[tuple[int, float]] = []
             found: list[int] = []
             refused: list[int] = []
             fault = threading.Thread(target=freeze)
@@ -97,6 +100,7 @@ def test_postgresql_that_hangs_holds_few_clocks_and_breaks_nothing(tmp_path, pos
             assert outcome.missed <= database.TICKS * 5, (
                 "each turn is held by one tick, which misses 4 or 5 of its phone's"
             )
+            assert all(answer == 503 and took < 2 for answer, took in health), health
             assert set(found) <= {200, 503}
             assert set(refused) <= {200, 503}
             assert refused.count(503) >= len(late) - database.TICKS
@@ -114,6 +118,12 @@ def test_postgresql_that_hangs_holds_few_clocks_and_breaks_nothing(tmp_path, pos
             assert housekeeping.mail_threads(time.time()) == WORKERS
             assert process.poll() is None
         models.database.close_all()
+
+
+def timed(port: int, path: str) -> tuple[int, float]:
+    """The status of a page, and the seconds that it took."""
+    began = time.monotonic()
+    return status(port, path)[0], time.monotonic() - began
 
 
 def tick_status(port: int, phone: CrowdPhone) -> int:
@@ -174,13 +184,16 @@ def test_a_burst_takes_no_more_connections_than_are_its_own_and_then_gets_a_sent
 def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
     """More logins than a process has connections wait for their turn, and another page is answered."""
 
-    class Turn:
-        def __enter__(self) -> None:
+    class Hashing:
+        def submit(self, check, *values) -> Future:
             waiting.release()
             assert over.wait(30)
-
-        def __exit__(self, *_error: object) -> None:
-            pass
+            done: Future = Future()
+            try:
+                done.set_result(check(*values))
+            except Exception as error:
+                done.set_exception(error)
+            return done
 
     with Cluster() as cluster:
         settings_for(monkeypatch, cluster.url())
@@ -189,7 +202,7 @@ def test_who_waits_for_argon2_holds_no_connection(tmp_path, monkeypatch):
         from app import create_app
 
         app, waiting, over = create_app(serving=True), threading.Semaphore(0), threading.Event()
-        monkeypatch.setattr(passwords, "_hashing", Turn())
+        monkeypatch.setattr(passwords, "_hashing", Hashing())
         monkeypatch.setattr(models.database.obj, "_wait_timeout", 1)
         with ThreadPoolExecutor(30) as crowd:
             try:

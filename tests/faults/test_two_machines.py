@@ -3,10 +3,10 @@ notices."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import re
-import shutil
 import ssl
 import subprocess
 import threading
@@ -21,6 +21,7 @@ from tests.support.browsers import first_use, submit
 from tests.support.machines import FLASK, Machine, Nginx, until
 from tests.support.people import NAO, PASSWORD, settings_for
 from tests.support.postgres import Cluster, free_port
+from tests.support.ready import path_of
 from tests.support.sample import ROOT, import_sample
 
 WATCH = """() => {
@@ -48,7 +49,8 @@ def skipped(times: list[str]) -> int:
 def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
     """(the first machine, which serves; the second, which is not there yet; the proxy; logins by
     name), over TLS."""
-    with Cluster() as cluster:
+    path_of("nginx")
+    with Cluster() as cluster, contextlib.ExitStack() as ends:
         settings_for(monkeypatch, cluster.url())
         monkeypatch.delenv("KAKUNIN_INSECURE_COOKIES")
         port = free_port()
@@ -57,12 +59,11 @@ def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
         monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
         logins = import_sample(tmp_path)
         machines = [Machine({}), Machine({})]
-        nginx = Nginx(tmp_path_factory.mktemp("nginx"), port, machines)
-        yield *machines, nginx, logins
-        nginx.end()
         for machine in machines:
-            if machine.process.poll() is None:
-                machine.end()
+            ends.callback(machine.end)
+        nginx = Nginx(tmp_path_factory.mktemp("nginx"), port, machines)
+        ends.callback(nginx.end)
+        yield *machines, nginx, logins
 
 
 @pytest.fixture
@@ -203,10 +204,9 @@ def slowly(machine: Machine) -> int:
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path):
-    verify = shutil.which("systemd-analyze")
-    assert verify, "python -m tests.support.ready installs systemd"
+    verify = path_of("systemd")
     text = (ROOT / "deploy/kakunin.service").read_text("utf-8")
-    assert text.count("/opt/kakunin/.venv/bin/flask") == 1
+    assert text.count("/opt/kakunin/.venv/bin/flask") == 3
     unit = tmp_path / "kakunin.service"
     unit.write_text(text.replace("/opt/kakunin/.venv/bin/flask", FLASK[0]), "utf-8")
     done = subprocess.run(

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.support.people import BORN, NAO, PASSWORD, settings_for
 from tests.support.postgres import free_port
-from tests.support.ready import browser
+from tests.support.ready import path_of
 from tests.support.sample import FLASK, ROOT, import_sample
 
 
@@ -90,8 +90,9 @@ def chromium():
         "--disable-component-update",
         "--disable-sync",
     ]
+    path = path_of("Chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser(), args=arguments)
+        opened = playwright.chromium.launch(executable_path=path, args=arguments)
         yield opened
         opened.close()
 

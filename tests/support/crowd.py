@@ -12,10 +12,15 @@ import gc
 import resource
 import select
 import socket
+import ssl
+import threading
 import time
 from array import array
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.support.ready import path_of
 
 REQUEST = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)\r\n"
@@ -46,10 +51,15 @@ class Outcome:
     phones: int
     seconds: float
     latencies: array[float] = field(default_factory=lambda: array("d"))
-    missed: int = 0
-    renewals: list[int] = field(default_factory=list)  # in each second
+    misses: list[int] = field(default_factory=list)  # in each second, as are the renewals
+    renewals: list[int] = field(default_factory=list)
     cpu: float = 0.0
     longest_gap: float = 0.0  # seconds that one phone had no live fragment
+    veiled: set[str] = field(default_factory=set)  # the phones that had none for VEIL seconds
+
+    @property
+    def missed(self) -> int:
+        return sum(self.misses)
 
     @property
     def renewed(self) -> int:
@@ -65,30 +75,62 @@ class Outcome:
         )
 
 
-def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outcome:
+VEIL = 5
+"""Seconds without a live fragment after which the veil covers the card."""
+
+
+def hold(
+    port: int,
+    phones: list[Phone],
+    seconds: int,
+    settle: int = 0,
+    *,
+    tls: bool = False,
+    arrive: float = 0,
+) -> Outcome:
     """Hold `phones` live for `seconds` seconds, with their polls spread evenly over each second.
 
     Latencies of the first `settle` seconds, in which all phones get their first lease, do not
-    count. Missed ticks do.
+    count. Missed ticks do. The phones connect before the first second, or one by one within
+    `arrive` seconds. They then poll from their next turn on.
     """
+    path_of("Linux")
     poller = select.epoll()
     by_number = {}
+    arrived: deque[Phone] = deque()
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
 
     def connect(phone: Phone) -> None:
-        phone.link = socket.create_connection(("127.0.0.1", port))
-        phone.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link = socket.create_connection(("127.0.0.1", port))
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        phone.link = trusting.wrap_socket(link) if tls else link
         phone.link.setblocking(False)
+
+    def listen(phone: Phone) -> None:
         poller.register(phone.link, select.EPOLLIN)
         by_number[phone.link.fileno()] = phone
 
+    def come() -> None:
+        for number, phone in enumerate(phones):
+            time.sleep(max(0, began + number / count * arrive - time.perf_counter()))
+            connect(phone)
+            arrived.append(phone)
+
+    count = len(phones)
+    outcome = Outcome(count, seconds, misses=[0] * (seconds + 5), renewals=[0] * (seconds + 5))
     for phone in phones:
-        connect(phone)
         _prepare(phone, port)
-    outcome, count = Outcome(len(phones), seconds, renewals=[0] * (seconds + 5)), len(phones)
+        if not arrive:
+            connect(phone)
+            listen(phone)
     gc.collect()
     gc.disable()
     began, spent = time.perf_counter() + 0.2, resource.getrusage(resource.RUSAGE_SELF)
     gap = 1.0 / count
+    coming = threading.Thread(target=come)
+    if arrive:
+        coming.start()
     turn, at, waiting = 0, 0, 0
     end = began + seconds
     while True:
@@ -98,8 +140,8 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
         while turn < seconds and now >= (due := began + turn + at * gap):
             phone = phones[at]
             if phone.asked:
-                outcome.missed += 1
-            else:
+                outcome.misses[turn] += 1
+            elif phone.link:
                 phone.asked = due
                 waiting += 1
                 with contextlib.suppress(OSError):  # it is broken: the poller will say so
@@ -107,12 +149,17 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
             at += 1
             if at == count:
                 turn, at = turn + 1, 0
+        while arrived:
+            listen(newcomer := arrived.popleft())
+            newcomer.lived = now
         due = began + turn + at * gap if turn < seconds else now + 0.05
         for number, _ in poller.poll(max(0.0, min(due - now, 0.05))):
             phone = by_number[number]
             try:
                 came = phone.link.recv(65536)
-            except BlockingIOError:
+                while tls and phone.link.pending():
+                    came += phone.link.recv(65536)
+            except (BlockingIOError, ssl.SSLWantReadError):
                 continue
             except OSError:
                 came = b""
@@ -124,6 +171,7 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
                 # nobody is there: this phone's ticks are missed from now on
                 with contextlib.suppress(OSError):
                     connect(phone)
+                    listen(phone)
                     if phone.asked:
                         phone.link.send(phone.request)
                 continue
@@ -138,10 +186,10 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
                 outcome.latencies.append(time.perf_counter() - phone.asked)
             phone.asked, phone.answer, waiting = 0.0, b"", waiting - 1
             if not head.startswith(b"HTTP/1.1 200") or b'class="live' not in body:
-                outcome.missed += 1
+                outcome.misses[int(now - began)] += 1
             else:
                 moment = time.perf_counter()
-                outcome.longest_gap = max(outcome.longest_gap, moment - (phone.lived or began))
+                _note_gap(outcome, phone, moment - (phone.lived or began))
                 phone.lived = moment
             lease = head.partition(b"lease=")[2].split(b";", 1)[0].decode()
             if lease:
@@ -150,13 +198,21 @@ def hold(port: int, phones: list[Phone], seconds: int, settle: int = 0) -> Outco
                 _prepare(phone, port)
     used = resource.getrusage(resource.RUSAGE_SELF)
     outcome.cpu = (used.ru_utime + used.ru_stime - spent.ru_utime - spent.ru_stime) / seconds
-    outcome.missed += waiting
+    outcome.misses[seconds] += waiting
     gc.enable()
+    if arrive:
+        coming.join()
     for phone in phones:
-        outcome.longest_gap = max(outcome.longest_gap, end - (phone.lived or began))
+        _note_gap(outcome, phone, end - (phone.lived or began))
         phone.link.close()
         phone.link, phone.asked, phone.lived, phone.answer = None, 0.0, 0.0, b""
     return outcome
+
+
+def _note_gap(outcome: Outcome, phone: Phone, gap: float) -> None:
+    outcome.longest_gap = max(outcome.longest_gap, gap)
+    if gap > VEIL:
+        outcome.veiled.add(phone.path)
 
 
 def _prepare(phone: Phone, port: int) -> None:

@@ -9,19 +9,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.support.ready import children, path_of
+
 SPEED = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 """For what tests nothing of a power cut."""
-
-
-def programs() -> Path | None:
-    """Return the folder of initdb and pg_ctl in the newest version, or None. Debian does not put
-    them on the PATH."""
-    if found := shutil.which("initdb"):
-        return Path(found).parent
-    versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    return max(
-        (path.parent for path in versions), key=lambda path: float(path.parent.name), default=None
-    )
 
 
 def free_port() -> int:
@@ -32,12 +23,14 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A cluster. As a context manager, create and start it, and at the end stop and delete it."""
+    """A cluster. As a context manager, create and start it, and at the end stop and delete it.
+
+    Raise Missing if PostgreSQL is not on this machine.
+    """
 
     def __init__(self, options: str = SPEED) -> None:
-        found = programs()
-        assert found, "python -m tests.support.ready installs PostgreSQL"
-        self.programs, self.options, self.port = found, options, free_port()
+        self.programs = Path(path_of("PostgreSQL")).parent
+        self.options, self.port = options, free_port()
 
     def url(self, name: str = "postgres") -> str:
         return f"postgresql://kakunin@127.0.0.1:{self.port}/{name}"
@@ -85,8 +78,7 @@ class Cluster:
         hangs: it accepts connections and does not answer.
         """
         main = int((self.folder / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        for process in (main, *map(int, children)):
+        for process in (main, *children(main)):
             os.kill(process, number)
 
     def __exit__(self, *_error: object) -> None:

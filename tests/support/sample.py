@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import dates
-import models
+from database import database
 from tests.support.clerk import make_app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,7 +34,7 @@ def import_at_now(folder: Path) -> dict[str, tuple[str, str]]:
         for arguments in _commands(ROSTERS / "roster-utf8.csv", folder):
             done = run(args=arguments)
             assert done.exit_code == 0, done.output
-        models.database.close_all()
+        database.close_all()
     return logins_in(folder)
 
 

@@ -20,6 +20,7 @@ import dates
 from database import connect, database
 from front.admission import Wsgi
 from tests.support.postgres import free_port
+from tests.support.ready import children
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -118,9 +119,8 @@ def serving(target: str, **environment: str) -> Iterator[tuple[int, subprocess.P
 
 def usage(process: subprocess.Popen[bytes]) -> tuple[float, float]:
     """Return the CPU seconds and the resident memory, in MB, of the server and its workers."""
-    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     ticks = memory = 0.0
-    for worker in [str(process.pid), *workers]:
+    for worker in [process.pid, *children(process.pid)]:
         with contextlib.suppress(OSError):
             numbers = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
             ticks += int(numbers[11]) + int(numbers[12])

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -16,19 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.postgres import free_port
+from tests.support.ready import path_of
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key under which WebDriver names an element (W3C WebDriver, section 12)."""
-
-
-def browser() -> str | None:
-    """Return the path of WebKitGTK's MiniBrowser, or None if it or one of its tools is missing.
-
-    All of them come with Debian's packages webkit2gtk-driver, xvfb and xauth.
-    """
-    found = next(Path("/usr/lib").glob("*/webkit2gtk-4.1/MiniBrowser"), None)
-    tools = ("WebKitWebDriver", "xvfb-run", "xauth")
-    return str(found) if found and all(shutil.which(tool) for tool in tools) else None
 
 
 class Refused(Exception):
@@ -37,9 +27,10 @@ class Refused(Exception):
 
 class WebKit:
     """A window as wide as a phone, since pages show a notice for computers in wider ones. Use it in
-    a `with` statement."""
+    a `with` statement. Raise Missing if WebKit is not on this machine."""
 
     def __init__(self, width: int = 450, height: int = 844) -> None:
+        browser = path_of("WebKit")
         self.port = free_port()
         self.driver = subprocess.Popen(
             ["xvfb-run", "-a", "WebKitWebDriver", f"--port={self.port}"],
@@ -48,7 +39,7 @@ class WebKit:
             stderr=subprocess.DEVNULL,
         )
         self.session = ""
-        options = {"binary": browser(), "args": ["--automation"]}
+        options = {"binary": browser, "args": ["--automation"]}
         wanted = {"capabilities": {"alwaysMatch": {"webkitgtk:browserOptions": options}}}
         self.session = f"/{self._first_call(wanted)['sessionId']}"
         self.size = width, height
