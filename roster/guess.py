@@ -76,9 +76,9 @@ class Guess:
         source = opened(path, sheet)
         source.choose(lambda rows: (_best(rows)[1], max(map(len, rows), default=0)))
         head = source.head()
-        refuse_my_number(head[:TITLE_ROWS])
         self.line = _best(head)[0]
         """The row of titles, counted from 1; 0 if none was found."""
+        refuse_my_number(head[: self.line or TITLE_ROWS])
         self._look_through(source, len(head[self.line - 1]) if self.line else 0)
         if not self._sample:
             raise Unreadable(

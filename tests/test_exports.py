@@ -200,6 +200,8 @@ def test_titles_further_down_and_an_era_of_its_own_are_read_by_a_map(read):
         (key.format("123"), *rest) for key, *rest in FAMILY
     ]
     assert [row["line"] for row in rows] == [4, 5]
+    by_column = map_of(CORE_MAP[0], ("読まない行", "保険者番号", "合計"), *CORE_MAP[2:])
+    assert read(FAMILIES["b_core"], by_column)[0] == rows
     wrong = CORE.replace("550512", "550532").replace("女性", "女子")
     _, found = read(wrong, map_of(*CORE_MAP))
     assert [m.partition(":")[0] for m in found.messages] == [
@@ -274,6 +276,7 @@ def test_the_map_that_the_clerks_page_explains_is_one(read):
         (("番号", "証の番号"), "8行目: 「証の番号」という列はファイルにありません"),
         (("番号", "Z"), "8行目: 「Z」という列はファイルにありません"),
         (("番号", "0"), "8行目: 「0」という列はファイルにありません"),
+        (("", "", "1", "男"), "8行目: 「項目」も「ファイルの列」も空です"),
         (("番号", ""), "8行目: 「ファイルの列」が空です"),
         (("性別", "性別", "9", "？"), "8行目: 読み替え「？」は使えない値です"),
         (("性別", "性別", "9", ""), "8行目: 読み替え「」は空です"),
