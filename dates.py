@@ -32,9 +32,9 @@ EXPECTED = (
 
 _ALIKE = str.maketrans("-‐‑–—−ー／．。", "-------/..")
 _WESTERN = re.compile(r"(\d{4})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
-_ERA = re.compile(
-    r"(明治|大正|昭和|平成|令和|[MTSHR])(元|\d{1,2})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?"
-)
+_ERA_NAME = "(明治?|大正?|昭和?|平成?|令和?|[MTSHR])"
+_ERA = re.compile(rf"{_ERA_NAME}(元|\d{{1,2}})([-/.年])(\d{{1,2}})([-/.月])(\d{{1,2}})日?")
+_ERA_DIGITS = re.compile(rf"{_ERA_NAME}(\d\d)(\d\d)(\d\d)")
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
 
 
@@ -61,8 +61,9 @@ class BadDate(ValueError):
 def parse_date(text: str, era_codes: str = "pension") -> dt.date:
     """Return the date that `text` names, from 1868 to 2199. Width, case and spaces do not matter.
 
-    These forms are read: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭和55年1月1日, 令和元年5月1日,
-    and 5550101, whose first digit is the era's in the list of ERA_CODES that `era_codes` names.
+    These forms are read: 19800101, 1980-01-01, 1980/1/1, 1980年1月1日, S55.1.1, 昭55.1.1, S550101,
+    昭和55年1月1日, 令和元年5月1日, and 5550101, whose first digit is the era's in the list of ERA_CODES
+    that `era_codes` names.
     Raise BadDate if the text is no date, or if the day is outside the era that it names.
     """
     if len(text) in (8, 10) and text.isascii() and text.replace("-", "").isdigit():
@@ -133,9 +134,16 @@ def _written(plain: str) -> dt.date:
     if (found := _WESTERN.fullmatch(plain)) and _consistent(found[2], found[4], plain):
         return _day(int(found[1]), int(found[3]), int(found[5]))
     if (found := _ERA.fullmatch(plain)) and _consistent(found[3], found[5], plain):
-        era = next(i for i, (name, letter, _, _) in enumerate(ERAS) if found[1] in (name, letter))
-        return _in_era(era, 1 if found[2] == "元" else int(found[2]), int(found[4]), int(found[6]))
+        year = 1 if found[2] == "元" else int(found[2])
+        return _in_era(_era(found[1]), year, int(found[4]), int(found[6]))
+    if found := _ERA_DIGITS.fullmatch(plain):
+        return _in_era(_era(found[1]), int(found[2]), int(found[3]), int(found[4]))
     raise BadDate(f"日付として読めません。{EXPECTED}")
+
+
+def _era(text: str) -> int:
+    """Return the place in ERAS of the era that a name, its first character or a letter names."""
+    return next(i for i, (name, letter, _, _) in enumerate(ERAS) if text in (name, name[0], letter))
 
 
 def _consistent(first: str, second: str, plain: str) -> bool:

@@ -22,7 +22,7 @@ from commands.terminal import Day, Failed, keys, moment, store
 from database import exclusive_lock, transaction
 from imports.letters import CELL_END, Letters
 from models import Account, Audit, Display, Member, Passkey, Session, Trust
-from roster.columns import fold
+from roster.cells import fold
 from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")

@@ -30,6 +30,7 @@ from roster import Roster
 from roster.certificates import date_faults
 from roster.columns import TITLES
 from roster.findings import Findings
+from roster.guess import Guess
 from roster.reading import Unreadable
 from roster.targets import TargetList
 
@@ -78,6 +79,13 @@ def _choices(command: Any) -> Any:
         click.argument(
             "file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
         ),
+        click.option(
+            "--columns",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="MAP",
+            help="A map of the file's own columns, as `flask roster columns` begins it.",
+        ),
+        click.option("--sheet", metavar="NAME", help="The sheet of a workbook, if not its first."),
         click.option(
             "--full",
             is_flag=True,
@@ -177,6 +185,34 @@ def template(file: Path) -> None:
     click.echo(f"{file} を作りました。見本の2行を消して、加入者を入力してください。")
 
 
+@roster.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="roster-columns.csv",
+    callback=_new_file,
+    help="Write the map here, into a file that must not exist.",
+)
+@click.option("--sheet", metavar="NAME", help="The sheet of a workbook, if not its first.")
+def columns(file: Path, out: Path, sheet: str | None) -> None:
+    """Guess which column of FILE is which, and write a map to correct in Excel."""
+    try:
+        guess = Guess(file, insurers_served(), dates.today(moment()), sheet)
+        guess.write(out)
+    except Unreadable as sentence:
+        raise Failed(str(sentence)) from None
+    except OSError as broken:
+        raise Failed(f"{out} を作れません（{broken.strerror}）。") from broken
+    click.echo(f"見出しは{guess.line}行目です。" if guess.line else "見出しの行は見つかりません。")
+    if guess.missing:
+        names = "、".join(TITLES[name].japanese for name in guess.missing)
+        click.echo(f"どの列か分からない必須の項目: {names}")
+    click.echo(
+        f"{out} を作りました。Excelで開いて「項目」と「読み替え」を確かめて直し、--columns {out} を付けて flask roster check を実行してください。"
+    )
+
+
 def _run(
     file: Path,
     report: Path | None,
@@ -222,6 +258,8 @@ def _plan(
     today: dt.date,
     *,
     era_codes: str,
+    columns: Path | None,
+    sheet: str | None,
     targets: Path | None,
     issued_on: dt.date | None,
     expires_on: dt.date | None,
@@ -230,7 +268,7 @@ def _plan(
 ) -> Plan:
     """Return the plan of a file, and of the list that comes with it. Raise Unreadable."""
     insurers = insurers_served()
-    source = Roster(file, insurers, today, era_codes)
+    source = Roster(file, insurers, today, era_codes, columns=columns, sheet=sheet)
     listed = None
     if targets:
         listed = TargetList(targets, insurers, today, era_codes, issued_on, expires_on)

@@ -14,17 +14,14 @@ from roster.findings import Findings
 
 NAMED = 20
 """People of each group that are named on screen; the report names all of them."""
-ENCODINGS = {"utf-8-sig": "UTF-8", "cp932": "Shift_JIS（CP932）"}
 
 
 def tell_plan(plan: Plan, findings: Findings, mails_per_minute: int) -> None:
     """Print what the plan would do, and write it into the report if there is one."""
     roster = plan.roster
-    encoding = ENCODINGS.get(roster.encoding, roster.encoding)
-    click.echo(f"文字コード {encoding}、{roster.rows}行を読みました。")
-    if roster.delimiter != ",":
-        mark = "タブ" if roster.delimiter == "\t" else "セミコロン"
-        click.echo(f"{mark}区切りとして読みました。")
+    click.echo(f"{roster.about}、{roster.rows}行を読みました。")
+    if roster.skipped:
+        click.echo(f"対応表の「読まない行」は{roster.skipped}行ありました。")
     if example := roster.example:
         click.echo(f"元号コードの日付の読み方: {example}")
     click.echo(

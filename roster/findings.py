@@ -42,7 +42,9 @@ def plain_cell(value: object) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _created(path: Path) -> TextIO:
+def created(path: Path) -> TextIO:
+    """Create a CSV file for Excel, which is its owner's alone (mode 0600). Raise FileExistsError if
+    anything is there, be it a symbolic link, and OSError if it cannot be made."""
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600)
     return os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
 
@@ -60,7 +62,7 @@ class Findings:
         self.repairs: dict[str, tuple[int, str]] = {}
         self._shown: dict[str, list[tuple[str, int, str]]] = {"error": [], "warning": []}
         self._source = ""
-        self._file = _created(report) if report else None
+        self._file = created(report) if report else None
         # a file that vanishes by itself: a report may have millions of rows
         self._rows = sqlite3.connect("") if report else None
         if self._rows:

@@ -1,8 +1,34 @@
-"""The first row of a roster: which column holds what, under the names that are known."""
+"""The row of titles: which column holds what, under the names that are known."""
 
 from __future__ import annotations
 
-from roster.columns import TITLES, fold
+import re
+
+from roster.cells import fold
+from roster.columns import TITLES
+
+ALIASES = {
+    "insurer_number": "InsurerNumber",
+    "symbol": "被保険者証記号 被保険者証等記号 被保険者等記号 被保険者(証)等記号 被保険者記号 保険証記号 健保記号 証記号 InsuredCardSymbol",
+    "number": "被保険者証番号 被保険者証等番号 被保険者等番号 被保険者(証)等番号 被保険者番号 保険証番号 健保番号 証番号"
+    " InsuredIdentificationNumber",
+    "branch": "枝番号 被保険者枝番 個人枝番 InsuredBranchNumber",
+    "name": "漢字氏名 氏名漢字 加入者氏名",
+    "kana": "カナ氏名 フリガナ NameKana",
+    "birth_date": "Birthdate",
+    "sex": "性別1 性別コード 性別区分",
+    "relation": "本人・家族の別 本人家族",
+    "qualified_on": "資格取得日 取得年月日 取得日 認定年月日",
+    "lost_on": "資格喪失日 喪失年月日 喪失日",
+    "workplace": "事業所名",
+    "issued_on": "交付日 提供年月日",
+    "expires_on": "有効終了年月日 有効期限年月日",
+    "copay": "一部負担金割合 負担割合",
+    "effective_on": "発効年月日 発効日",
+    "withheld": "不開示フラグ 不開示該当フラグ 不開示(該当)フラグ 自己情報不開示 isNotDisclosed",
+}
+"""Titles under which eligibility systems, the online check, claims and health-check records hold the
+same. 続柄 is none of them: its codes differ from system to system. 有効開始年月日 is not the 発効期日 of a share."""
 
 
 def folded_title(text: str) -> str:
@@ -10,13 +36,29 @@ def folded_title(text: str) -> str:
 
 
 NAMES = {
-    folded_title(text): name for name, title in TITLES.items() for text in (name, title.japanese)
+    folded_title(text): name
+    for name, title in TITLES.items()
+    for text in (name, title.japanese, *ALIASES.get(name, "").split())
 }
+_MY_NUMBER = re.compile(
+    r"(個人番号|マイナンバー|マイナ番号|mynumber|individualnumber)(番号|値|コード)?(\d*桁?)$"
+)
 
 
-def places(header: list[str]) -> dict[str, int]:
-    places: dict[str, int] = {}
-    for i, text in enumerate(header):
-        if (name := NAMES.get(folded_title(text))) is not None:
-            places.setdefault(name, i)
-    return places
+def is_my_number(text: str) -> bool:
+    """Return whether a column of this title holds マイナンバー, which nobody may keep here.
+
+    The title ends with one of its names, whatever stands in brackets: 被保険者個人番号, マイナンバー（個人番号）. A
+    title such as マイナンバーカードの有無 is none.
+    """
+    title = re.sub(r"[-_・.]", "", folded_title(text))
+    return any(
+        _MY_NUMBER.search(found)
+        for found in (re.sub(r"[()]", "", title), re.sub(r"\(.*?\)", "", title))
+    )
+
+
+def letter(place: int) -> str:
+    """Return how Excel names the column at `place`, counted from 0: A to Z, AA and so on."""
+    rest, last = divmod(place, 26)
+    return (letter(rest - 1) if rest else "") + chr(ord("A") + last)

@@ -7,15 +7,16 @@ what is about the certificate count.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from roster import Roster
 from roster.certificates import Certificates
-from roster.columns import Column, date
+from roster.columns import Day
 from roster.findings import Findings
 from roster.reading import Unreadable
+from roster.rows import Rows
 
 READ = (
     "person_id",
@@ -32,7 +33,7 @@ READ = (
 
 
 class TargetList(Roster):
-    """A list file, opened and its header understood. Raises Unreadable.
+    """A list file, opened and its header understood. Raise Unreadable.
 
     `issued_on` and `expires_on` are those of each row in which the list has none. 交付方法 is the
     web where the list has none.
@@ -51,11 +52,12 @@ class TargetList(Roster):
             super().__init__(path, insurers, today, era_codes)
         except Unreadable as sentence:
             raise Unreadable(f"{path.name}: {sentence}") from None
-        self.places = {name: self.places[name] for name in READ if name in self.places}
-        self._rules["birth_date"] = Column(date(era_codes), empty="")
-        self._certificates = Certificates(has_reason=True, delivery="web")
+        sources = self._layout.sources
+        self._layout.sources = {name: sources[name] for name in READ if name in sources}
+        self._rules["birth_date"] = Day(era_codes)
         days = {"issued_on": issued_on, "expires_on": expires_on}
         self._days = {name: day.isoformat() for name, day in days.items() if day}
+        self._rows = ListedRows(today, self._layout.sources, self.title, self._days)
 
     def check_header(self, findings: Findings) -> None:
         """Say which columns are missing. Those of a roster that are not read need no warning."""
@@ -68,8 +70,24 @@ class TargetList(Roster):
             if not self.has(name) and name not in self._days:
                 text = f"この列がありません。列を加えるか、{option} 日付 を付けてください"
                 findings.error(1, self.title(name), "", text)
+        self._check_twins(findings)
 
-    def _rows(
+
+class ListedRows(Rows):
+    """Rows of a list, of which those without a day have that of `days`."""
+
+    def __init__(
+        self,
+        today: dt.date,
+        places: Collection[str],
+        title: Callable[[str], str],
+        days: dict[str, str],
+    ) -> None:
+        super().__init__(today, places, title)
+        self.certificates = Certificates(has_reason=True, delivery="web")
+        self._days = days
+
+    def stored(
         self,
         lines: list[int],
         cells: dict[str, Any],
@@ -82,5 +100,5 @@ class TargetList(Roster):
         for i, reason in enumerate(values.get("issue_reason", ())):
             if reason is None and "issue_reason" not in faulty.get(i, ()):
                 text = "空です。一覧の人には、交付事由（1〜8）を入力してください"
-                findings.error(lines[i], self.title("issue_reason"), "", text)
-        return super()._rows(lines, cells, values, faulty, findings)
+                findings.error(lines[i], self._title("issue_reason"), "", text)
+        return super().stored(lines, cells, values, faulty, findings)

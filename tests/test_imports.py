@@ -18,7 +18,7 @@ import pytest
 
 import models
 from models import Account, Audit, Mail, Member, RosterImport, Session, Trust
-from roster import BATCH
+from roster.reading import BATCH
 from tests.support.sample import ROSTERS
 from tests.test_roster import PERSON
 

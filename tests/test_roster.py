@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dates import BadDate, in_words, parse_date
-from roster import Roster, columns, findings
-from roster.columns import STAGED, TITLES
-from roster.findings import Findings, plain_cell
+from roster import columns, findings
+from roster.columns import TITLES
+from roster.findings import plain_cell
 from roster.reading import Unreadable
-from tests.support.office import text_of
+from tests.support.office import checked, text_of
 
 TODAY = dt.date(2026, 11, 23)
 INSURERS = {"06139463", "63139463"}
@@ -54,16 +54,7 @@ def read(tmp_path):
         if isinstance(content, list):
             content = text_of(content)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        found = Findings(options.pop("report", None))
-        with found:
-            roster = Roster(path, INSURERS, TODAY, **options)
-            roster.check_header(found)
-            rows = [
-                dict(zip(("line", *STAGED), row, strict=True))
-                for batch in roster.checked(found)
-                for row in zip(*batch, strict=True)
-            ]
-        return rows, found
+        return checked(path, INSURERS, TODAY, **options)
 
     return read
 
@@ -138,6 +129,9 @@ WRONG = [
     ("資格取得年月日", "1979-06-11", "生年月日（1979-06-12）より前"),
     ("資格喪失年月日", "2004-03-31", "資格取得年月日（2004-04-01）より前"),
     ("資格喪失年月日", "なし", "読めません"),
+    ("資格喪失年月日", "9999", "桁数"),
+    ("有効期限", "99999999", "範囲の外"),
+    ("資格取得年月日", "0", "桁数"),
     ("事業所名称", "社" * 101, "100文字以内"),
     ("交付事由", "9", "使えない値"),
     ("交付事由", "⑨", "使えない値"),
@@ -198,6 +192,21 @@ def test_every_column_has_a_bad_cell_in_the_table():
         ({"不開示": "１"}, "withheld", 1),
         ({"記号": "　れい　"}, "symbol", "れい"),
         ({"有効期限": "2030-11-14"}, "expires_on", "2030-11-14"),
+        ({"性別": "女性"}, "sex", 2),
+        ({"性別": "男性"}, "sex", 1),
+        ({"性別": "Ｍ"}, "sex", 1),
+        ({"性別": "f"}, "sex", 2),
+        ({"本人家族区分": "被保険者"}, "relation", 1),
+        ({"本人家族区分": "被扶養者"}, "relation", 2),
+        ({"交付方法": "電子"}, "delivery", "web"),
+        ({"交付方法": "電磁"}, "delivery", "web"),
+        ({"交付方法": "書面"}, "delivery", "paper"),
+        ({"生年月日": "昭54.6.12"}, "birth_date", "1979-06-12"),
+        ({"資格喪失年月日": "0"}, "lost_on", None),
+        ({"資格喪失年月日": "00000000"}, "lost_on", None),
+        ({"資格喪失年月日": "99999999"}, "lost_on", None),
+        ({"資格喪失年月日": "9999/12/31"}, "lost_on", None),
+        ({"資格喪失年月日": "９９９９年１２月３１日"}, "lost_on", None),
     ],
 )
 def test_a_good_cell_in_another_form_is_taken(read, change, field, value):
@@ -305,6 +314,9 @@ DATES = [
         "1980/01/01 0:00:00",
         "1980-01-01T00:00:00",
         "1980.1.1",
+        "昭55.01.01",
+        "昭和550101",
+        "S550101",
     ),
 ]
 
@@ -513,7 +525,7 @@ HOSTILE = {
     "header and empty rows": (f"{HEADER}\n\n,,,\n".encode(), "データの行がありません"),
     "a workbook": (xlsx(), "Excelブック"),
     "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100, "Excelブック"),
-    "UTF-16": (HEADER.encode("utf-16"), "UTF-16"),
+    "UTF-16 with half a character at its end": (HEADER.encode("utf-16") + b"\n", "欠けています"),
     "NUL bytes": (HEADER.encode() + b"\n\0\0\n", "NUL"),
     "one endless line": (b"A" * 3_000_000, "1行が長すぎます"),
     "one endless line after the header": (
@@ -659,12 +671,7 @@ def test_a_roster_in_any_allowed_form_reads_back_to_the_same_people(tmp_path_fac
     people, content = example
     path = tmp_path_factory.getbasetemp() / "form.csv"
     path.write_bytes(content)
-    with Findings() as found:
-        rows = [
-            dict(zip(("line", *STAGED), row, strict=True))
-            for batch in Roster(path, INSURERS, TODAY).checked(found)
-            for row in zip(*batch, strict=True)
-        ]
+    rows, found = checked(path, INSURERS, TODAY)
     assert found.errors == 0, found.messages
     keys = ("name", "birth_date", "qualified_on", "sex", "household", "branch")
     assert [tuple(row[key] for key in keys) for row in rows] == people

@@ -6,6 +6,9 @@ import csv
 import io
 from pathlib import Path
 
+from roster import Roster
+from roster.columns import STAGED
+from roster.findings import Findings
 from tests.support.clerk import make_app
 
 
@@ -16,6 +19,19 @@ def text_of(rows, header=None, **dialect):
     writer.writerow(header)
     writer.writerows([row.get(name, "") for name in header] for row in rows)
     return out.getvalue()
+
+
+def checked(path, insurers, today, report=None, **options):
+    """Return the checked rows of a file as dicts, and the findings."""
+    with Findings(report) as found:
+        roster = Roster(path, insurers, today, **options)
+        roster.check_header(found)
+        rows = [
+            dict(zip(("line", *STAGED), row, strict=True))
+            for batch in roster.checked(found)
+            for row in zip(*batch, strict=True)
+        ]
+    return rows, found
 
 
 class Clerk:

@@ -1,0 +1,199 @@
+"""The rule of a cell's text: what every column has in common, and free text.
+
+A rule raises Wrong with what is wrong and what is expected, for the clerk, in Japanese.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable, Collection
+from itertools import accumulate
+from typing import Any
+
+BROKEN = "\udbff"
+"""Marks a workbook's cell whose formula has no value, or an error such as #N/A."""
+CACHED = 100_000
+"""Different texts of one column that are remembered: at most 20 MB; the days of a century in two
+forms."""
+
+
+class Wrong(ValueError):
+    """A cell or a row that cannot be taken; the message says what is wrong and what is expected."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Unicode's Bidi_Control: they reorder what is read
+_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# the last are what CP932 makes of A0 and FD to FF
+_UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")
+_PRIVATE = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
+RARE = re.compile(r"[\ue000-\uf8ff\ufe00-\ufe0f\U00010000-\U0010ffff]")
+RARE_NAME = re.compile(RARE.pattern[:-1] + "●]")
+_HALF_KANA = re.compile(r"[｡-ﾟ]+")
+_EXPONENT = re.compile(r"\d(\.\d+)?E\+?\d+", re.IGNORECASE)
+
+
+def fold(text: str) -> str:
+    """Return the text as it is compared: full and half width are the same."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def full_kana(text: str) -> str:
+    """Return the text with half-width kana made full width, and everything else as it is."""
+    return _HALF_KANA.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+
+
+class Column:
+    """One column's rule, remembered text by text. `parse` is the rule for one cell.
+
+    Texts that are wrong are not remembered, so that each is met. `repaired` are the texts met so
+    far that were put right.
+    """
+
+    def __init__(
+        self, parse: Callable[[str], Any], empty: Any = None, required: bool = False
+    ) -> None:
+        self._rule, self._empty, self._required = parse, empty, required
+        self.known: dict[str, Any] = Remembering(self.parse)
+        self.repaired: set[str] = set()
+
+    def parse(self, text: str) -> Any:
+        """Return the value of one cell. Raise Wrong."""
+        stripped = text.strip()
+        if not stripped and self._required:
+            raise Wrong("空です。必ず入力してください")
+        if not stripped:
+            return self._empty
+        if BROKEN in stripped:
+            raise Wrong(
+                "Excelの数式が値になっていません。Excelで開いて正しい値にし、保存し直してください"
+            )
+        if _UNREADABLE.search(stripped):
+            raise Wrong(
+                "文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください"
+            )
+        return self._rule(stripped)
+
+    def values(self, cells: Collection[str]) -> list[Any] | None:
+        """Return the values of a batch, or None if `parse` must say of some cell what is wrong."""
+        try:
+            return (
+                list(map(self.known.__getitem__, cells))
+                if any(cells) or self._required
+                else [self._empty] * len(cells)
+            )
+        except Wrong:
+            return None
+
+    def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
+        """Return which values of a batch are taken but worth a warning, and why."""
+        return []
+
+
+class Remembering(dict[str, Any]):
+    """What `parse` returned for each text; at most CACHED of them."""
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+
+    def __missing__(self, text: str) -> Any:
+        value = self._parse(text)
+        if len(self) >= CACHED:
+            self.clear()
+        self[text] = value
+        return value
+
+
+class Text(Column):
+    """Free text that differs from row to row: looked at a batch at a time, not cell by cell."""
+
+    strange = (
+        r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
+        + _TURNING.pattern[1:-1]
+    )
+
+    def __init__(
+        self,
+        limit: int,
+        required: bool = False,
+        kana: bool = False,
+        lines: bool = False,
+        odd: re.Pattern[str] | None = None,
+    ) -> None:
+        super().__init__(self._text, empty="", required=required)
+        self._limit, self._kana, self._lines, self._odd = limit, kana, lines, odd
+        self._strange = re.compile(f"[{self.strange}]")
+        self._look = re.compile(
+            f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]"
+        )
+        self._calm = False
+        """Whether the present batch was looked at, and holds nothing worth a closer look."""
+
+    def _text(self, text: str) -> str:
+        if self._lines:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if found := _CONTROL.search(text.replace("\n", "") if self._lines else text):
+            what = "改行" if found[0] in "\r\n" else "制御文字"
+            raise Wrong(f"{what}が入っています。取り除いてください")
+        if _TURNING.search(text):
+            raise Wrong("文字の並ぶ向きを変える、見えない文字が入っています。入力し直してください")
+        if self._odd is None and _PRIVATE.search(text):
+            raise Wrong("外字（私用領域の文字）が入っています。一般の文字に置き換えてください")
+        if self._kana:
+            text = full_kana(text)
+        if len(text) > self._limit:
+            raise Wrong(f"{len(text)}文字あります。{self._limit}文字以内にしてください")
+        return text
+
+    def values(self, cells: Collection[str]) -> list[Any] | None:
+        """Return the values as Column.values does, by one search over the whole batch, unless that
+        finds something to look at closely."""
+        self._calm = False
+        if not any(cells) and not self._required:
+            self._calm = True
+            return [""] * len(cells)
+        stripped = list(map(str.strip, cells))
+        joined = "\n".join(stripped)
+        if joined.count("\n") != len(stripped) - 1 or max(map(len, stripped)) > self._limit:
+            return None
+        if self._required and not all(stripped):
+            return None
+        if not self._look.search(joined):
+            self._calm = True
+            return stripped
+        if self._strange.search(joined):
+            return None
+        if self._kana:
+            stripped = full_kana(joined).split("\n")
+            return stripped if max(map(len, stripped)) <= self._limit else None
+        return stripped
+
+    def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
+        if self._odd is None or self._calm:
+            return []
+        texts = [value or "" for value in values]
+        ends, found = list(accumulate(map(len, texts))), dict[int, str]()
+        for match in self._odd.finditer("".join(texts)):
+            found.setdefault(bisect_right(ends, match.start()), match[0])
+        return [(i, _rare(character)) for i, character in found.items()]
+
+
+def _rare(character: str) -> str:
+    what = "●" if character == "●" else "外字か特殊な文字"
+    return f"{what}があります。このまま取り込んで表示します。正しい文字が分かるときは直してください"
+
+
+class Key(Text):
+    """A part of the natural key, or the insurer's own id: short text that Excel must not have
+    changed."""
+
+    strange = Text.strange + "+＋eEｅＥ"  # an E may be an exponent
+
+    def _text(self, text: str) -> str:
+        if _EXPONENT.fullmatch(fold(text)):
+            raise Wrong(
+                "Excelが数値の指数表示に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください"
+            )
+        return super()._text(text)

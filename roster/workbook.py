@@ -1,0 +1,221 @@
+"""An Excel workbook (.xlsx): the rows of one sheet as texts, as Excel's own CSV would have them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from roster.cells import BROKEN
+from roster.reading import BATCH, HEADER_LINES, Rows, Unreadable
+
+MOST_BYTES = 1 << 30
+"""Bytes that a workbook may have when unpacked, 1 GiB: over a million people."""
+MOST_BESIDE = 1 << 28
+"""Bytes of all that is no sheet, 256 MiB: it is kept in memory, most of all the texts."""
+MOST_TIMES, FREE_BYTES = 100, 1 << 26
+"""A workbook may unpack to this many times its size, and to 64 MiB in any case; Excel's own come to
+5 to 30 times, a ZIP bomb to 1,000."""
+MOST_ROWS = 1 << 20  # as Excel
+DATE_FORMATS = {*range(27, 37), *range(50, 59)}
+"""Excel's own numbers of date formats in Japan, which need no description in the file (ECMA-376
+part 1, 18.8.30); openpyxl does not know them."""
+
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+
+
+class Workbook:
+    """One sheet of a workbook. Raise Unreadable."""
+
+    ragged = True
+    """Rows come without the empty cells at their end."""
+
+    def __init__(self, path: Path, sheet: str | None = None) -> None:
+        _check_archive(path)
+        from openpyxl import load_workbook  # takes a while, and the server never needs it
+
+        with path.open("rb") as file, _sentences():
+            self._book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            self._sheet = self._chosen(sheet)
+        self._path = path
+
+    @property
+    def about(self) -> str:
+        return f"シート「{self._sheet.title}」"
+
+    def choose(self, score: Callable[[Rows], Any]) -> None:
+        """Do nothing: a workbook has cells, and no separators."""
+
+    def head(self) -> Rows:
+        """Return the first HEADER_LINES rows, filled up to the same width."""
+        with zipfile.ZipFile(self._path) as archive:
+            rows = self._take(self._rows(archive), HEADER_LINES)
+        width = max(map(len, rows), default=0)
+        return [row + [""] * (width - len(row)) for row in rows]
+
+    def batches(self, skip: int) -> Iterator[tuple[int, Rows]]:
+        """Yield the bytes read so far and the next rows, without the first `skip` ones."""
+        with zipfile.ZipFile(self._path) as archive:
+            rows = self._rows(archive)
+            self._take(rows, skip)
+            while batch := self._take(rows, BATCH):
+                yield archive.fp.tell() if archive.fp else 0, batch
+
+    @staticmethod
+    def _take(rows: Iterator[list[str]], count: int) -> Rows:
+        with _sentences():
+            return list(islice(rows, count))
+
+    def _chosen(self, name: str | None) -> Any:
+        sheets = {sheet.title: sheet for sheet in self._book.worksheets}
+        if not sheets:
+            raise Unreadable("表のあるシートがありません。加入者のシートを作って保存してください。")
+        if name is not None and name not in sheets:
+            raise Unreadable(
+                f"「{name}」というシートはありません。あるのは {'、'.join(sheets)} です。"
+            )
+        shown = [title for title, sheet in sheets.items() if sheet.sheet_state == "visible"]
+        return sheets[name or (shown or list(sheets))[0]]
+
+    def _rows(self, archive: zipfile.ZipFile) -> Iterator[list[str]]:
+        """Yield every row from the first on, as Excel counts them.
+
+        openpyxl's own rows believe the size that the file claims to have, and do not tell a formula
+        without a value from an empty cell; so this uses its parser.
+        """
+        from openpyxl.worksheet._reader import FORMULA_TAG, WorkSheetParser
+
+        class Parser(WorkSheetParser):  # type: ignore[misc]
+            def parse_cell(self, element: Any) -> Any:
+                cell = super().parse_cell(element)
+                if cell["value"] is None and cell["data_type"] == "n":
+                    cell["lacks"] = element.find(FORMULA_TAG) is not None
+                return cell
+
+        book, sheet, next_line = self._book, self._sheet, 1
+        styles = {
+            i for i, style in enumerate(book._cell_styles) if style.numFmtId in DATE_FORMATS
+        } | book._date_formats
+        formats = [_zeros(book, style) for style in book._cell_styles]
+        with archive.open(sheet._worksheet_path) as source:
+            parser = Parser(
+                source, sheet._shared_strings, True, book.epoch, styles, book._timedelta_formats
+            )
+            for line, cells in parser.parse():
+                if not next_line <= line <= MOST_ROWS:
+                    raise Unreadable(_BROKEN)
+                yield from ([] for _ in range(next_line, line))
+                yield _texts(cells, formats)
+                next_line = line + 1
+
+
+def _texts(cells: list[dict[str, Any]], zeros: list[int]) -> list[str]:
+    texts: list[str] = []
+    for cell in cells:
+        place = cell["column"] - 1
+        if place > len(texts):
+            texts.extend([""] * (place - len(texts)))
+        elif place < len(texts):
+            raise Unreadable(_BROKEN)
+        value, kind = cell["value"], cell["data_type"]
+        if type(value) is str and kind == "s":
+            text = _ESCAPED.sub(_unescaped, value) if "_x" in value else value
+        elif value is None:
+            text = BROKEN if cell.get("lacks") else ""
+        elif kind == "e":
+            text = f"{BROKEN}{value}"
+        else:
+            text = _text(value, zeros[cell["style_id"]])
+        texts.append(text)
+    while texts and not texts[-1]:
+        texts.pop()
+    return texts
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    character = chr(int(found[1], 16))
+    return "" if character == "\r" else character
+
+
+def _text(value: Any, zeros: int) -> str:
+    """Return a value that is no text as Excel's CSV would: whole numbers without a point, with the
+    zeros of a format such as 00000000; days as 1980-01-01."""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    if isinstance(value, int):
+        return str(value).zfill(zeros)
+    if isinstance(value, dt.datetime):
+        return str(value.date() if value.time() == dt.time() else value)
+    return str(value)
+
+
+def _zeros(book: Any, style: Any) -> int:
+    """Return how many digits a style shows at least: 8 for the format 00000000."""
+    found = style.numFmtId - 164  # where a workbook's own formats begin
+    own = book._number_formats[found] if 0 <= found < len(book._number_formats) else ""
+    return len(own) if own.strip("0") == "" else 0
+
+
+class _sentences:
+    """Turn whatever openpyxl raises about a damaged workbook into one sentence, and keep its
+    warnings from the clerk."""
+
+    def __enter__(self) -> None:
+        self._quiet = warnings.catch_warnings()
+        self._quiet.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._quiet.__exit__(kind, error, trace)
+        if isinstance(error, Exception) and not isinstance(error, Unreadable):
+            raise Unreadable(_BROKEN) from error
+
+
+_BROKEN = "Excelブックが壊れています。Excelで開いて、もう一度保存してください。"
+
+
+def _check_archive(path: Path) -> None:
+    """Check that a ZIP archive is a workbook of a bearable size, without entities in its XML."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            if not any(re.fullmatch(r"xl/workbook\d*\.xml", part.filename) for part in parts):
+                raise Unreadable(
+                    "Excelブック（.xlsx）でもCSVでもないファイルです。Excelで「Excel ブック（.xlsx）」か「CSV UTF-8（コンマ区切り）」として保存し直してください。"
+                )
+            size = sum(part.file_size for part in parts)
+            most = min(MOST_BYTES, FREE_BYTES + MOST_TIMES * path.stat().st_size)
+            beside = sum(p.file_size for p in parts if not p.filename.startswith("xl/worksheets/"))
+            if size > most or beside > MOST_BESIDE:
+                raise Unreadable(
+                    "Excelブックが大きすぎます。加入者のシートだけを「CSV UTF-8（コンマ区切り）」として保存し直してください。"
+                )
+            for part in parts:
+                if not part.filename.startswith("xl/media/"):
+                    with archive.open(part) as file:
+                        _check_prologue(file)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError):
+        raise Unreadable(_BROKEN) from None
+
+
+def _check_prologue(file: Any) -> None:
+    """Refuse a document type, which no workbook needs: it is where entities are declared that grow
+    without bounds, or name files."""
+    parser, seen = expat.ParserCreate(), []
+    parser.StartElementHandler = lambda *_: seen.append("element")
+    parser.StartDoctypeDeclHandler = lambda *_: seen.append("doctype")
+    with contextlib.suppress(expat.ExpatError):  # no XML: a picture, a printer's settings
+        while not seen and (chunk := file.read(1024)):
+            parser.Parse(chunk)
+    if seen[:1] == ["doctype"]:
+        raise Unreadable(_BROKEN)
