@@ -251,23 +251,22 @@ class Mailer:
 
     def _take_notice(self) -> Mail | None:
         """Return the next notice that is due if the pace allows one more now."""
-        due = self._due("paced").order_by(Mail.due_at)
-        if not due.exists() or not housekeeping.may_send(
-            self.now(), self.config["MAILS_PER_MINUTE"]
-        ):
-            return None
-        return self._first(due)
+        due, pace = self._due("paced").order_by(Mail.due_at), self.config["MAILS_PER_MINUTE"]
+        return (
+            self._first(due) if due.exists() and housekeeping.may_send(self.now(), pace) else None
+        )
 
     def _due(self, state: str) -> Any:
+        """Return a query for the mails in that state that are due."""
         moment = int(self.now())
         late = Case(None, [(Mail.challenge.is_null(), AHEAD[1])], AHEAD[0])
         due = (Mail.due_at <= moment) | (Mail.due_at > late + moment)
         return Mail.select().where(Mail.state == state, due)
 
     def _first(self, due: Any) -> Mail | None:
-        for mail in list(
-            due.limit(WORKERS)
-        ):  # on SQLite an open query would keep the update waiting
+        """Take the first mail of the query that no other thread takes, for LEASE seconds."""
+        # on SQLite a query that is open would keep the update waiting
+        for mail in list(due.limit(WORKERS)):
             mine = Mail.id == mail.id, Mail.due_at == mail.due_at, Mail.state == mail.state
             if Mail.update(due_at=int(self.now()) + LEASE).where(*mine).execute():
                 return mail

@@ -44,17 +44,23 @@ def _count_changed(plan: Plan, after: Counter[str]) -> None:
     lose what has not expired."""
     if not TELLING & set(plan.fields):
         return
-    hidden = "coalesce(c.withheld, m.withheld)"
-    for old, new, shown, shows, lost, count in plan.rows(
-        f"SELECT m.delivery, {_after(plan, 'delivery')} AS new,"
-        f" {_runs(plan, 'm.lost_on')} AND NOT m.withheld AS shown, {_runs(plan, 'c.lost_on')} AND NOT {hidden} AS shows,"
-        f" m.delivery <> 'none' AND coalesce(m.expires_on, '9') >= {_today(plan)}"
-        f" AND ({_after(plan, 'delivery')} = 'none' OR coalesce({_after(plan, 'expires_on')}, '9') < {_today(plan)}) AS lost,"
-        " count(*) FROM altered c JOIN member m ON m.id = c.id GROUP BY 1, 2, 3, 4, 5"
-    ):
-        after[old] -= count if shown else 0
-        after[new] += count if shows else 0
-        plan.withdrawn += count if shown and shows and lost else 0
+    new, expires = _after(plan, "delivery"), _after(plan, "expires_on")
+    shown = f"{_runs(plan, 'm.lost_on')} AND NOT m.withheld"
+    shows = f"{_runs(plan, 'c.lost_on')} AND NOT coalesce(c.withheld, m.withheld)"
+    lost = (
+        f"m.delivery <> 'none' AND coalesce(m.expires_on, '9') >= {_today(plan)}"
+        f" AND ({new} = 'none' OR coalesce({expires}, '9') < {_today(plan)})"
+    )
+    moves = [
+        f"sum(({new} = '{d}' AND {shows}) - (m.delivery = '{d}' AND {shown}))"
+        for d in (WEB, PAPER, NONE)
+    ]
+    (found,) = plan.rows(
+        f"SELECT sum({shown} AND {shows} AND {lost}), {', '.join(moves)}"
+        " FROM altered c JOIN member m ON m.id = c.id"
+    )
+    plan.withdrawn = found[0]
+    after.update(dict(zip((WEB, PAPER, NONE), found[1:], strict=True)))
 
 
 def note_turned(plan: Plan) -> None:

@@ -169,6 +169,7 @@ def compare(plan: Plan) -> None:
         sums = ", ".join(f"sum({test})" for test in differs.values())
         counts = plan.work.execute(f"SELECT {sums} {both}").fetchone()
         plan.fields = {name: count for name, count in zip(differs, counts, strict=True) if count}
+    if "withheld" in plan.fields:
         turned = f"SELECT s.id, s.line {both} WHERE s.withheld = ? AND m.withheld = ? ORDER BY s.listed, 2"
         plan.hidden, plan.lifted = plan.rows(turned, 1, 0), plan.rows(turned, 0, 1)
     plan.altered = plan.replaced
