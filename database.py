@@ -39,12 +39,17 @@ RENEWED_FOR = 2
 
 
 def reason(error: BaseException) -> str:
-    """Return the class of a database error, and the code that PostgreSQL or SQLite gave it, e.g.
-    `OperationalError 53300` or `OperationalError SQLITE_FULL`. Its message may hold what people
-    typed, so it is not for the log."""
-    cause = getattr(error, "orig", None) or error
+    """Return what the log may hold of a database error: its class and the code that PostgreSQL or
+    SQLite gave it, e.g. `OperationalError 53300` or `OperationalError SQLITE_FULL`.
+
+    Without a code it is libpq that could not connect, whose words are added. Other messages are
+    left out, since they may hold what people typed.
+    """
+    cause, name = getattr(error, "orig", None), type(error).__name__
     code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
-    return f"{type(error).__name__} {code or type(cause).__name__}"
+    if code is None and hasattr(cause, "sqlstate") and isinstance(error, OperationalError):
+        code = " ".join(str(cause).split())[:200]
+    return f"{name} {code}" if code else name
 
 
 database: Any = DatabaseProxy()

@@ -149,7 +149,7 @@ class Mailer:
         self._threads: list[threading.Thread] = []
         self._own = secrets.token_hex(8)
         self._notices = threading.Semaphore(NOTICE_WORKERS)
-        self._beat_at = self._tidy_at = self._tell_at = 0.0
+        self._beat_at = self._tidy_at = self._tell_at = self._away_at = 0.0
 
     def wake(self) -> None:
         """Say that there is something to send. The first call starts the threads."""
@@ -178,7 +178,9 @@ class Mailer:
                 while self._send_next(transport):
                     self._tidy()
             except AWAY as error:
-                log.warning("The database does not answer (%s); mails wait.", reason(error))
+                if self.now() >= self._away_at:  # sixteen threads would say so each second
+                    self._away_at = self.now() + 10
+                    log.warning("The database does not answer (%s); mails wait.", reason(error))
                 time.sleep(1)
             except Exception as error:  # one round is lost, and this thread goes on
                 log.error("Mails could not be sent: %s", reason(error))

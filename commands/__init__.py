@@ -1,5 +1,5 @@
-"""flask db | roster | members | audit | mail | config | stats | serve | demo: what the operator and the
-clerk type."""
+"""flask db | roster | letters | members | audit | mail | config | stats | serve | demo: what the
+operator and the clerk type."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from flask import Flask
 
 from commands.config import config
 from commands.demo import demo
+from commands.letters import letters
 from commands.operations import db, mail, stats
 from commands.people import audit, members
 from commands.rosters import roster
@@ -14,5 +15,5 @@ from commands.server import serve
 
 
 def register(app: Flask) -> None:
-    for command in (db, roster, members, audit, mail, config, stats, serve, demo):
+    for command in (db, roster, letters, members, audit, mail, config, stats, serve, demo):
         app.cli.add_command(command)

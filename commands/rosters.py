@@ -29,9 +29,8 @@ from imports.workspace import Workspace, workspace
 from roster import Roster
 from roster.certificates import date_faults
 from roster.columns import TITLES
-from roster.findings import Findings, created, plain_cell
+from roster.findings import Findings
 from roster.guess import Guess
-from roster.mapping import MAP_TITLES
 from roster.reading import Unreadable
 from roster.targets import TargetList
 
@@ -175,7 +174,7 @@ def template(file: Path) -> None:
     """Write a roster to fill in, with two fictional people, for Excel."""
     try:
         with file.open("x", encoding="utf-8-sig", newline="") as out:
-            names = [name for name in TITLES if name != "person_id"]
+            names = [name for name in TITLES if name not in ("person_id", "address")]
             writer = csv.writer(out)
             writer.writerow([TITLES[name].japanese for name in names])
             writer.writerows([*row, *[""] * (len(names) - len(row))] for row in TEMPLATE_ROWS)
@@ -200,10 +199,7 @@ def columns(file: Path, out: Path, sheet: str | None) -> None:
     """Guess which column of FILE is which, and write a map to correct in Excel."""
     try:
         guess = Guess(file, insurers_served(), dates.today(moment()), sheet)
-        with created(out) as opened:
-            writer = csv.writer(opened)
-            writer.writerow(MAP_TITLES)
-            writer.writerows(map(plain_cell, row) for row in guess.rows())
+        guess.write(out)
     except Unreadable as sentence:
         raise Failed(str(sentence)) from None
     except OSError as broken:

@@ -11,7 +11,12 @@ from front import assets
 BUSY = "ただいま混み合っています。数秒待って、もう一度お試しください。"
 FACE = {
     "ja": ("WEB資格確認書", "表示できません", "もう一度開く", "電話する"),
-    "en": ("Web eligibility certificate", "This page cannot be shown", "Try again", "Call"),
+    "en": (
+        "Eligibility Verification Certificate",
+        "This page cannot be shown",
+        "Try again",
+        "Call",
+    ),
 }
 PAGE = """<!doctype html>
 <html lang="{language}">

@@ -10,9 +10,9 @@ import datetime as dt
 import io
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from accounts.keys import Keys, fold, grouped
 from imports.checks import LEFT
@@ -43,6 +43,9 @@ COLUMNS = (
     "事業所名称",
 )
 
+ADDRESS = "住所"
+"""A last column, in the file if the roster has it. It is not stored anywhere else."""
+
 PART = 1000  # letters that SQLite puts together into one text
 CELL_END, ROW_END = "\x1f", "\x1e"
 """What parts cells and rows on their way here: no cell of a roster can hold a control character."""
@@ -68,15 +71,63 @@ def grouped_sql(column: str, length: int) -> str:
     return " || '-' || ".join(parts)
 
 
-class Letters:
-    """A credentials file in the making: FILE.part until `publish`, which comes after the commit.
+class NewFile:
+    """A file in the making: FILE.part until `publish`. It is readable by its owner alone, and never
+    an existing file, nor what a symbolic link names.
 
-    Raises CannotWrite, and OSError where the disk refuses.
+    Raises CannotWrite, and OSError if the disk refuses.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.part = path, path.with_name(path.name + ".part")
         self._file: Any = None
+
+    def refuse_existing(self) -> None:
+        """Raise CannotWrite if the file or its .part is there, be it as a symbolic link to nothing,
+        or if its folder is not."""
+        if os.path.lexists(self.path):
+            raise CannotWrite(
+                f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。"
+            )
+        if os.path.lexists(self.part):
+            raise CannotWrite(
+                f"{self.part.name} が残っています。前に書き出しが途中で止まったものです。消してから、もう一度実行してください。"
+            )
+        if not self.path.parent.is_dir():
+            raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
+
+    def fill(self, write: Callable[[IO[bytes]], Any]) -> None:
+        """Let `write` write the file, and flush it to the disk."""
+        handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        self._file = os.fdopen(handle, "wb")
+        write(self._file)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._sync_folder()
+
+    def publish(self) -> None:
+        """Give the file its name: what it holds is in force."""
+        if self._file is not None:
+            self.part.rename(self.path)
+            self._sync_folder()
+
+    def discard(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # on a full disk closing fails once more
+                self._file.close()
+            self.part.unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class Letters(NewFile):
+    """The credentials file. `publish` comes after the commit."""
 
     def leftover(self, keys: Keys) -> str | None:
         """Deal with the FILE.part of a run that was cut short, and say what it was.
@@ -110,63 +161,35 @@ class Letters:
                     return True
         return False
 
-    def refuse_existing(self) -> None:
-        """Raise CannotWrite if the file is there, be it as a symbolic link to nothing, or if its
-        folder is not."""
-        if os.path.lexists(self.path):
-            raise CannotWrite(
-                f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。"
-            )
-        if not self.path.parent.is_dir():
-            raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
+    def write(self, parts: Iterable[bytes], columns: Sequence[str] = COLUMNS) -> None:
+        """Write the rows of each part, whose cells stand in the order of `columns`, and flush them
+        to the disk."""
 
-    def write(self, parts: Iterable[bytes]) -> None:
-        """Add the rows of each part, in the order of COLUMNS, and see to it that everything is on
-        the disk."""
-        handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        self._file = os.fdopen(handle, "wb")
-        self._file.write(codecs.BOM_UTF8 + ",".join(COLUMNS).encode() + b"\r\n")
-        for part in parts:
-            if any(mark in part for mark in _MARKS):
-                cells = (row.split(CELL_END) for row in part.decode().split(ROW_END))
-                text = io.StringIO()
-                csv.writer(text).writerows(map(plain_cell, row) for row in cells)
-                self._file.write(text.getvalue().encode())
-            elif part:  # as csv would write it, in a tenth of the time
-                self._file.write(
-                    part.replace(CELL_END.encode(), b",").replace(ROW_END.encode(), b"\r\n")
-                    + b"\r\n"
-                )
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._sync_folder()
+        def rows(file: IO[bytes]) -> None:
+            file.write(codecs.BOM_UTF8 + ",".join(columns).encode() + b"\r\n")
+            file.writelines(map(_csv, parts))
 
-    def publish(self) -> None:
-        """Give the file its name: what it holds is in force."""
-        if self._file is not None:
-            self.part.rename(self.path)
-            self._sync_folder()
+        self.fill(rows)
 
-    def discard(self) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # on a full disk closing fails once more
-                self._file.close()
-            self.part.unlink(missing_ok=True)
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def _csv(part: bytes) -> bytes:
+    """Return the part's rows as CSV."""
+    if any(mark in part for mark in _MARKS):
+        cells = (row.split(CELL_END) for row in part.decode().split(ROW_END))
+        text = io.StringIO()
+        csv.writer(text).writerows(map(plain_cell, row) for row in cells)
+        return text.getvalue().encode()
+    # as csv would write it, in a tenth of the time
+    rows = part.replace(CELL_END.encode(), b",").replace(ROW_END.encode(), b"\r\n")
+    return rows and rows + b"\r\n"
 
 
 def write_letters(plan: Any, letters: Letters) -> None:
     """Write the letters in the roster's order. Those that would go to a withheld subscriber are
     left out and counted.
 
-    `plan` is the imports.plan.Plan that is being applied.
+    If the roster has a column 住所, so has the file: the subscriber's address by the roster, or the
+    dependent's own if it does not say the subscriber's. `plan` is the imports.plan.Plan that is being applied.
     """
     hidden, name = (
         _subscribers("coalesce(h.withheld, m.withheld, 0)", plan.today),
@@ -181,26 +204,34 @@ def write_letters(plan: Any, letters: Letters) -> None:
             f"SELECT count(*) {people} AND s.relation = 2 AND {hidden}"
         ).fetchone()
         people += f" AND (s.relation = 1 OR NOT {hidden})"
+    columns: tuple[str, ...] = COLUMNS
     texts = [addressee if name == "addressee" else f"s.{name}" for name in LETTER]
+    if plan.roster.has("address"):
+        columns += (ADDRESS,)
+        theirs = _subscribers("h.address", plan.today, stored="''")
+        texts.append(
+            f"CASE s.relation WHEN 1 THEN s.address ELSE coalesce(nullif({theirs}, ''), s.address) END"
+        )
     cells = [*map(grouped_sql, ("k.login_id", "k.password"), (10, 14)), *texts]
     row = f"printf('{CELL_END.join(['%s'] * len(cells))}', {', '.join(cells)})"
     part = f"SELECT CAST(group_concat(row, '{ROW_END}') AS BLOB) FROM (SELECT {row} AS row {people} AND k.line BETWEEN ? AND ? ORDER BY k.line)"
     starts = range(1, aside.execute("SELECT max(line) FROM staged").fetchone()[0] + 1, PART)
     letters.write(
-        filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts))
+        filter(None, (aside.execute(part, (n, n + PART - 1)).fetchone()[0] for n in starts)),
+        columns,
     )
 
 
-def _subscribers(value: str, today: dt.date) -> str:
+def _subscribers(value: str, today: dt.date, stored: str | None = None) -> str:
     """Return SQL for a value of the subscriber to whom the letter of a dependent `s` goes, as
     Member.subscriber_on says.
 
     The day is today, or the first day of the dependent's cover if that is later. If nobody is
     covered then, the letter goes to the newest. Whoever is in the file goes before whoever is
-    stored alone; there, the value is that of `m`.
+    stored alone; there, the value is `stored`, or that of `m`.
     """
     file = f"SELECT {value} FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id WHERE "
-    alone = f"SELECT {value.replace('h.', 'm.')} FROM member m WHERE {LEFT} AND "
+    alone = f"SELECT {stored or value.replace('h.', 'm.')} FROM member m WHERE {LEFT} AND "
     found = []
     for day in (f"max(s.qualified_on, '{today}')", None):
         for query, who, last in ((file, "h", "line"), (alone, "m", "id")):

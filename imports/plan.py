@@ -13,7 +13,7 @@ from typing import Any
 
 from imports.workspace import Workspace
 from roster import Roster
-from roster.columns import FIELDS
+from roster.columns import FIELDS, STAGED
 from roster.findings import Findings
 from roster.targets import TargetList
 
@@ -22,7 +22,7 @@ COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"
 ALTERED = f"SELECT line, 0 AS listed, id, {', '.join(FIELDS)} FROM changed JOIN staged USING (line)"
 """Whoever changes, with the new fields. `listed` is 1 if the line is one of the list of targets."""
 TABLES = f"""
-CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(FIELDS)});
+CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(STAGED)});
 CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE stage.changed (line INTEGER PRIMARY KEY, id INTEGER NOT NULL);
 CREATE VIEW stage.altered AS {ALTERED};
@@ -81,7 +81,7 @@ def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> No
     try:
         for columns in plan.roster.checked(findings, progress):
             plan.work.executemany(
-                f"INSERT INTO staged VALUES (?{', ?' * len(FIELDS)})", zip(*columns, strict=True)
+                f"INSERT INTO staged VALUES (?{', ?' * len(STAGED)})", zip(*columns, strict=True)
             )
     finally:
         gc.enable()

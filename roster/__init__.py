@@ -78,7 +78,7 @@ class Roster:
     @property
     def says_delivery(self) -> bool:
         """Return whether any row that was read has a 交付事由 or a 交付方法."""
-        return self._rows.says_delivery
+        return self._rows.certificates.says_delivery
 
     def _era_example(self) -> str | None:
         """Say how dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日.
@@ -108,22 +108,21 @@ class Roster:
                 layout.header[place],
                 "知らない列なので読みません。必要な列であれば見出しを直してください",
             )
-        self._tell_twins(layout.twins, findings)
+        self._check_twins(findings)
 
-    def _tell_twins(self, twins: list[tuple[int, int]], findings: Findings) -> None:
+    def _check_twins(self, findings: Findings) -> None:
         layout = self._layout
-        for first, place in twins:
-            findings.error(
-                max(layout.line, 1),
-                layout.column(place),
-                layout.header[place],
-                f"同じ列が2つあります（「{layout.column(first)}」と「{layout.column(place)}」）。1つにしてください",
+        for first, place in layout.twins:
+            title = layout.column(place)
+            text = (
+                f"同じ列が2つあります（「{layout.column(first)}」と「{title}」）。1つにしてください"
             )
+            findings.error(max(layout.line, 1), title, layout.header[place], text)
 
     def checked(
         self, findings: Findings, progress: Callable[[int], None] = lambda done: None
     ) -> Iterator[list[list[Any]]]:
-        """Yield the rows, a batch at a time, as columns: lines as Excel counts them, then FIELDS. A
+        """Yield the rows, a batch at a time, as columns: lines as Excel counts them, then STAGED. A
         wrong cell is None, and in `findings`.
 
         `progress` is told how many bytes have been read. Raise Unreadable if the file cannot be read

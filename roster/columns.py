@@ -41,6 +41,7 @@ TITLES = {
     "effective_on": Title("発効期日"),
     "remarks": Title("備考"),
     "withheld": Title("不開示"),
+    "address": Title("住所"),
 }
 FIELDS = (
     "person_id",
@@ -67,6 +68,8 @@ FIELDS = (
 )
 """What a checked row holds after its line number, by the names of the table. withheld is 1, 0 or
 None: leave what is stored."""
+STAGED = (*FIELDS, "address")
+"""FIELDS, and what goes into the letters alone and is never stored."""
 DATES = ("birth_date", "qualified_on", "lost_on", "issued_on", "expires_on", "effective_on")
 
 SEX = {
@@ -209,6 +212,7 @@ def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
         "copay": Column(choice(COPAY, "1割、2割、3割、または空")),
         "remarks": Text(500, odd=RARE, lines=True),
         "withheld": Column(choice(WITHHELD, "1、0、または空")),
+        "address": Text(100, odd=RARE),
     }
     rules |= {name: Day(era_codes, required=TITLES[name].required) for name in DATES}
     return rules | {"lost_on": LossDay(era_codes)}

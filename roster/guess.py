@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import re
 from collections import deque
@@ -10,10 +11,10 @@ from pathlib import Path
 
 from roster.cells import Column, Wrong, fold
 from roster.columns import DATES, TITLES, rules
-from roster.findings import shown
+from roster.findings import created, plain_cell, shown
 from roster.header import NAMES, folded_title, letter
 from roster.layout import refuse_my_number
-from roster.mapping import HEADER_ROW, OF_ERA, SKIP, SKIPPED_ROW, Codes, place_of
+from roster.mapping import HEADER_ROW, MAP_TITLES, OF_ERA, SKIP, SKIPPED_ROW, Codes, place_of
 from roster.reading import Rows, Source, Unreadable, opened
 
 SAMPLE, MOST_VALUES, TITLE_ROWS = 300, 60, 20
@@ -75,9 +76,9 @@ class Guess:
         source = opened(path, sheet)
         source.choose(lambda rows: (_best(rows)[1], max(map(len, rows), default=0)))
         head = source.head()
-        refuse_my_number(head[:TITLE_ROWS])
         self.line = _best(head)[0]
         """The row of titles, counted from 1; 0 if none was found."""
+        refuse_my_number(head[: self.line or TITLE_ROWS])
         self._look_through(source, len(head[self.line - 1]) if self.line else 0)
         if not self._sample:
             raise Unreadable(
@@ -263,8 +264,14 @@ class Guess:
         days = sorted(filter(None, map(self._rules["lost_on"].parse, self._texts(place))))
         return days[len(days) // 2] if days else self._today
 
-    def rows(self) -> Iterator[MapRow]:
-        """Yield the map's rows below its titles, in the order of MAP_TITLES."""
+    def write(self, path: Path) -> None:
+        """Write the map into a new file for Excel. Raise OSError if it cannot be made or is there."""
+        with created(path) as file:
+            writer = csv.writer(file)
+            writer.writerow(MAP_TITLES)
+            writer.writerows(map(plain_cell, row) for row in self._rows())
+
+    def _rows(self) -> Iterator[MapRow]:
         yield HEADER_ROW, str(self.line) if self.line else "なし", "", "", "見出しが何行目か"
         for text in self._trailers:
             yield SKIPPED_ROW, "", text, "", "最初のセルがこの文字の行は、加入者として読みません"

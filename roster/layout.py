@@ -124,7 +124,10 @@ class Layout:
                 (places[era.columns[0][1]], era.codes | _eras(era_codes)) if era else None,
                 item.always,
             )
-        self._used = set(places.values())
+            self._used |= {
+                places[text] for _, text in (*item.columns, *(era.columns if era else ()))
+            }
+        self._used |= {places[text] for text in columns.unread}
         self._skips = [(places[t] if t else None, codes) for t, codes in columns.skips]
 
     @property

@@ -91,6 +91,8 @@ class Map:
         self.items: dict[str, Item] = {}
         self.eras: dict[str, Item] = {}
         self.skips: list[tuple[str, Codes]] = []
+        self.unread: set[str] = set()
+        """Columns of the file that the map says not to read."""
         self._others: list[tuple[int, str]] = []
         self._name, self._rules, self._faults = name, rules, dict[int, str]()
         for line, cells in self._lines(source):
@@ -147,8 +149,11 @@ class Map:
             codes = Codes([(value, SKIP)])
             self.skips.append((column, codes))
             self._others += [(line, column)] if column else []
+        elif not title and not column:
+            self._fault(line, "「項目」も「ファイルの列」も空です")
         elif not title:
             self._others.append((line, column))
+            self.unread.add(column)
         elif base in DATES:
             self._read_item(self.eras, base, line, column, value, meant)
         elif folded in NAMES:

@@ -16,6 +16,7 @@ BATCH = 400
 BATCH_CHARACTERS = 1 << 25
 HEADER_LINES = 100
 """Lines of a file that are looked at for its titles."""
+ENCODINGS = {"utf-8-sig": "UTF-8", "cp932": "Shift_JIS（CP932）", "utf-16": "UTF-16"}
 MARKS = {",": "", "\t": "タブ区切り", ";": "セミコロン区切り"}
 
 Rows = list[list[str]]
@@ -111,10 +112,6 @@ def opened(path: Path, sheet: str | None = None) -> Source:
     return text
 
 
-ENCODINGS = {"utf-8-sig": "UTF-8", "cp932": "Shift_JIS（CP932）"}
-"""Encodings by the names that Excel's dialogs have."""
-
-
 class TextFile:
     """A text file with a row a line, parted by commas, tabs or semicolons. Raise Unreadable."""
 
@@ -125,8 +122,9 @@ class TextFile:
 
     @property
     def about(self) -> str:
-        encoding = ENCODINGS.get(self.encoding, self.encoding.upper())
-        return "、".join(filter(None, (f"文字コード {encoding}", MARKS[self._mark])))
+        return "、".join(
+            filter(None, (f"文字コード {ENCODINGS[self.encoding]}", MARKS[self._mark]))
+        )
 
     def choose(self, score: Callable[[Rows], Any]) -> None:
         self._mark = max(MARKS, key=lambda mark: score(self._head(mark)))

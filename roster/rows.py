@@ -11,7 +11,7 @@ from typing import Any
 from dates import birthday
 from roster.cells import fold
 from roster.certificates import Certificates, birthday_before, copay_from
-from roster.columns import FIELDS, TITLES
+from roster.columns import STAGED, TITLES
 from roster.findings import Findings
 
 
@@ -22,12 +22,7 @@ class Rows:
         self, today: dt.date, places: Collection[str], title: Callable[[str], str]
     ) -> None:
         self._today, self._places, self._title = today, places, title
-        self._certificates = Certificates("issue_reason" in places)
-
-    @property
-    def says_delivery(self) -> bool:
-        """Return whether any row that was read has a 交付事由 or a 交付方法."""
-        return self._certificates.says_delivery
+        self.certificates = Certificates("issue_reason" in places)
 
     def stored(
         self,
@@ -48,7 +43,7 @@ class Rows:
             column, ("birth_date", "qualified_on", "lost_on", "expires_on", "copay")
         )
         about = zip(*map(column, Certificates.columns), strict=True)
-        certificates = list(map(self._certificates.__getitem__, about))
+        certificates = list(map(self.certificates.__getitem__, about))
         today = self._today.isoformat()
         seventy = birthday_before(self._today, 70)
         suspects = [
@@ -70,7 +65,7 @@ class Rows:
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
         stored = {
             name: column(name)
-            for name in FIELDS
+            for name in STAGED
             if name not in ("household", "delivery", "withheld")
         }
         stored["household"] = _households(*keys)
@@ -78,7 +73,7 @@ class Rows:
         stored["withheld"] = [c.withheld for c in certificates]
         for name in ("person_id", "lost_on", "issued_on", "expires_on", "effective_on"):
             stored[name] = [value or None for value in stored[name]]
-        return [lines, *(stored[name] for name in FIELDS)]
+        return [lines, *(stored[name] for name in STAGED)]
 
     def _warn_of_sex(
         self,
@@ -123,7 +118,7 @@ class Rows:
             wrong("qualified_on", f"生年月日（{born}）より前です。どちらかを直してください")
         if lost and qualified and lost < qualified:
             wrong("lost_on", f"資格取得年月日（{qualified}）より前です。どちらかを直してください")
-        certificate = self._certificates[
+        certificate = self.certificates[
             tuple(row.get(n, _BLANK.get(n, "")) for n in Certificates.columns)
         ]
         if not faulty.intersection(Certificates.columns):

@@ -32,40 +32,8 @@ READ = (
 )
 
 
-class TargetRows(Rows):
-    """Rows of a list, in which each person has a 交付事由, and the web and the days that are given
-    where the list has none."""
-
-    def __init__(
-        self,
-        today: dt.date,
-        places: Collection[str],
-        title: Callable[[str], str],
-        days: dict[str, str],
-    ) -> None:
-        super().__init__(today, places, title)
-        self._certificates = Certificates(has_reason=True, delivery="web")
-        self._days = days
-
-    def stored(
-        self,
-        lines: list[int],
-        cells: dict[str, Any],
-        values: dict[str, list[Any]],
-        faulty: dict[int, set[str]],
-        findings: Findings,
-    ) -> list[list[Any]]:
-        for name, day in self._days.items():
-            values[name] = [value or day for value in values.get(name) or [""] * len(lines)]
-        for i, reason in enumerate(values.get("issue_reason", ())):
-            if reason is None and "issue_reason" not in faulty.get(i, ()):
-                text = "空です。一覧の人には、交付事由（1〜8）を入力してください"
-                findings.error(lines[i], self._title("issue_reason"), "", text)
-        return super().stored(lines, cells, values, faulty, findings)
-
-
 class TargetList(Roster):
-    """A list file, opened and its header understood. Raises Unreadable.
+    """A list file, opened and its header understood. Raise Unreadable.
 
     `issued_on` and `expires_on` are those of each row in which the list has none. 交付方法 is the
     web where the list has none.
@@ -89,11 +57,10 @@ class TargetList(Roster):
         self._rules["birth_date"] = Day(era_codes)
         days = {"issued_on": issued_on, "expires_on": expires_on}
         self._days = {name: day.isoformat() for name, day in days.items() if day}
-        self._rows = TargetRows(today, set(self._layout.sources), self.title, self._days)
+        self._rows = ListedRows(today, self._layout.sources, self.title, self._days)
 
     def check_header(self, findings: Findings) -> None:
-        """Say which columns are missing, and which stand twice. Those of a roster that are not read
-        need no warning."""
+        """Say which columns are missing. Those of a roster that are not read need no warning."""
         keys = ("insurer_number", "number") if not self.has("person_id") else ()
         for name in (*keys, "issue_reason"):
             if not self.has(name):
@@ -103,5 +70,35 @@ class TargetList(Roster):
             if not self.has(name) and name not in self._days:
                 text = f"この列がありません。列を加えるか、{option} 日付 を付けてください"
                 findings.error(1, self.title(name), "", text)
-        read = {place for source in self._layout.sources.values() for place in source.places}
-        self._tell_twins([twin for twin in self._layout.twins if twin[0] in read], findings)
+        self._check_twins(findings)
+
+
+class ListedRows(Rows):
+    """Rows of a list, of which those without a day have that of `days`."""
+
+    def __init__(
+        self,
+        today: dt.date,
+        places: Collection[str],
+        title: Callable[[str], str],
+        days: dict[str, str],
+    ) -> None:
+        super().__init__(today, places, title)
+        self.certificates = Certificates(has_reason=True, delivery="web")
+        self._days = days
+
+    def stored(
+        self,
+        lines: list[int],
+        cells: dict[str, Any],
+        values: dict[str, list[Any]],
+        faulty: dict[int, set[str]],
+        findings: Findings,
+    ) -> list[list[Any]]:
+        for name, day in self._days.items():
+            values[name] = [value or day for value in values.get(name) or [""] * len(lines)]
+        for i, reason in enumerate(values.get("issue_reason", ())):
+            if reason is None and "issue_reason" not in faulty.get(i, ()):
+                text = "空です。一覧の人には、交付事由（1〜8）を入力してください"
+                findings.error(lines[i], self._title("issue_reason"), "", text)
+        return super().stored(lines, cells, values, faulty, findings)

@@ -89,6 +89,12 @@ def pytest_collection_modifyitems(config, items):
     )
     items[:] = [item for item, reason in zip(items, reasons, strict=True) if not reason]
     config.stash[LEFT_OUT] = Counter(filter(None, reasons))
+    if hasattr(config, "workeroutput"):  # each of several processes collects all tests
+        config.workeroutput["left out"] = dict(config.stash[LEFT_OUT])
+
+
+def pytest_testnodedown(node):
+    node.config.stash[LEFT_OUT] = Counter(node.workeroutput["left out"])
 
 
 @contextlib.contextmanager
@@ -124,7 +130,8 @@ def pytest_terminal_summary(terminalreporter, config):
     for name, count in lacking.items():
         terminalreporter.write_line(f"{count} tests not run{where}: they {NEED}{name}.")
     if hasattr(config, "cache"):  # ready.left() adds up the runs of `make test`
-        config.cache.set(f"kakunin/{database}", lacking)
+        run = re.sub(r"\W+", "-", f"{database} {config.option.markexpr}")
+        config.cache.set(f"kakunin/{run}", lacking)
     for report in terminalreporter.getreports("passed"):
         if report.when == "call" and "/faults/" in report.nodeid:  # what was lost
             terminalreporter.write(report.capstdout)

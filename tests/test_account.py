@@ -297,8 +297,7 @@ def test_a_password_is_hashed_anew_when_the_parameters_rise(nao, log_in, monkeyp
 
 def test_the_database_file_is_its_owners_alone(tmp_path):
     database.connect(f"sqlite:///{tmp_path}/new.db")
-    models.database.connect()
-    models.database.close_all()
+    database.make_database()
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
 
 

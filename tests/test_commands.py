@@ -115,7 +115,7 @@ def test_a_missing_setting_is_named_with_where_settings_are(clerk, monkeypatch, 
     assert not Member.select().exists()
 
 
-@pytest.mark.sqlite("a server makes no file")
+@pytest.mark.sqlite("look for a file")
 def test_a_new_database_is_its_owners_alone(clerk, tmp_path, monkeypatch):
     monkeypatch.setenv("KAKUNIN_DATABASE_URL", f"sqlite:///{tmp_path}/new/kakunin.db")
     assert make_app().test_cli_runner().invoke(args=["db", "upgrade"]).exit_code == 0

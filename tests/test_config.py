@@ -90,7 +90,7 @@ def test_an_older_schema_is_named(check):
     assert "flask db upgrade" in done.stdout
 
 
-@pytest.mark.sqlite("it is about the file")
+@pytest.mark.sqlite("look at its file")
 def test_a_file_that_others_can_read_is_named(check):
     from pathlib import Path
 

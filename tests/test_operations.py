@@ -12,7 +12,8 @@ import threading
 
 import psycopg
 import pytest
-from peewee import OperationalError
+from peewee import InterfaceError, OperationalError
+from playhouse.pool import MaxConnectionsExceeded
 
 import dates
 import models
@@ -188,16 +189,24 @@ def full() -> sqlite3.OperationalError:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (full(), "OperationalError SQLITE_FULL"),
-        (psycopg.errors.TooManyConnections("user=kakunin"), "OperationalError 53300"),
-        (psycopg.OperationalError("user=kakunin"), "OperationalError OperationalError"),
+        (OperationalError(full(), "typed"), "OperationalError SQLITE_FULL"),
+        (
+            OperationalError(psycopg.errors.TooManyConnections("typed"), "typed"),
+            "OperationalError 53300",
+        ),
+        (
+            OperationalError(psycopg.OperationalError("connection failed:\n  refused")),
+            "OperationalError connection failed: refused",
+        ),
+        (InterfaceError(psycopg.InterfaceError("typed"), "typed"), "InterfaceError"),
+        (MaxConnectionsExceeded("all are taken"), "MaxConnectionsExceeded"),
     ],
 )
 def test_the_log_says_why_the_database_does_not_answer_and_names_nobody(
     app, monkeypatch, caplog, error, told
 ):
     def away(*_, **__):
-        raise OperationalError(error, "user=kakunin")
+        raise error
 
     monkeypatch.setattr("views.login.render_template", away)
     assert Phone(app).get("/login").response.status_code == 503

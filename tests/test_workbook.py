@@ -277,6 +277,26 @@ def test_titles_further_down_and_notes_beside_the_table_do_no_harm(read):
     assert [row["delivery"] for row in rows] == ["web", "none"]
 
 
+def test_a_last_column_may_begin_far_down_and_an_era_leave_a_number_without_its_zero(read):
+    people = [["06139463", str(i), "見本", "昭和", 70703, 1, 1, 20150401] for i in range(200)]
+    columns = [
+        "保険者番号",
+        "番号",
+        "氏名",
+        "生年月日の元号",
+        "生年月日",
+        "性別",
+        "本人家族区分",
+        "資格取得年月日",
+        "備考",
+    ]
+    mapped = map_of(("見出しの行", "なし"), *((name, i + 1) for i, name in enumerate(columns)))
+    rows, found = read(workbook([*people[:150], [*people[150], "裏"], *people[151:]]), mapped)
+    assert (found.errors, found.repaired) == (0, 200), found.messages
+    assert {row["birth_date"] for row in rows} == {"1932-07-03"}
+    assert [row["line"] for row in rows if row["remarks"]] == [151]
+
+
 def test_a_column_of_my_number_in_a_workbook_refuses_it(read):
     with pytest.raises(Unreadable, match="マイナンバー"):
         read(workbook([[*NAMES, "個人番号"], [*ROW, 123456789018]]))

@@ -3,6 +3,7 @@ notices."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import re
@@ -48,7 +49,8 @@ def skipped(times: list[str]) -> int:
 def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
     """(the first machine, which serves; the second, which is not there yet; the proxy; logins by
     name), over TLS."""
-    with Cluster() as cluster:
+    path_of("nginx")
+    with Cluster() as cluster, contextlib.ExitStack() as ends:
         settings_for(monkeypatch, cluster.url())
         monkeypatch.delenv("KAKUNIN_INSECURE_COOKIES")
         port = free_port()
@@ -57,12 +59,11 @@ def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
         monkeypatch.setenv("KAKUNIN_MAIL_URL", f"smtp://127.0.0.1:{postbox.port}")
         logins = import_sample(tmp_path)
         machines = [Machine({}), Machine({})]
-        nginx = Nginx(tmp_path_factory.mktemp("nginx"), port, machines)
-        yield *machines, nginx, logins
-        nginx.end()
         for machine in machines:
-            if machine.process.poll() is None:
-                machine.end()
+            ends.callback(machine.end)
+        nginx = Nginx(tmp_path_factory.mktemp("nginx"), port, machines)
+        ends.callback(nginx.end)
+        yield *machines, nginx, logins
 
 
 @pytest.fixture

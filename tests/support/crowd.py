@@ -13,8 +13,10 @@ import resource
 import select
 import socket
 import ssl
+import threading
 import time
 from array import array
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,11 +51,15 @@ class Outcome:
     phones: int
     seconds: float
     latencies: array[float] = field(default_factory=lambda: array("d"))
-    missed: int = 0
-    renewals: list[int] = field(default_factory=list)  # in each second
+    misses: list[int] = field(default_factory=list)  # in each second, as are the renewals
+    renewals: list[int] = field(default_factory=list)
     cpu: float = 0.0
     longest_gap: float = 0.0  # seconds that one phone had no live fragment
     veiled: set[str] = field(default_factory=set)  # the phones that had none for VEIL seconds
+
+    @property
+    def missed(self) -> int:
+        return sum(self.misses)
 
     @property
     def renewed(self) -> int:
@@ -74,36 +80,57 @@ VEIL = 5
 
 
 def hold(
-    port: int, phones: list[Phone], seconds: int, settle: int = 0, *, tls: bool = False
+    port: int,
+    phones: list[Phone],
+    seconds: int,
+    settle: int = 0,
+    *,
+    tls: bool = False,
+    arrive: float = 0,
 ) -> Outcome:
     """Hold `phones` live for `seconds` seconds, with their polls spread evenly over each second.
 
     Latencies of the first `settle` seconds, in which all phones get their first lease, do not
-    count. Missed ticks do.
+    count. Missed ticks do. The phones connect before the first second, or one by one within
+    `arrive` seconds. They then poll from their next turn on.
     """
     path_of("Linux")
     poller = select.epoll()
     by_number = {}
+    arrived: deque[Phone] = deque()
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
 
     def connect(phone: Phone) -> None:
-        phone.link = socket.create_connection(("127.0.0.1", port))
-        phone.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls:
-            phone.link = trusting.wrap_socket(phone.link)
+        link = socket.create_connection(("127.0.0.1", port))
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        phone.link = trusting.wrap_socket(link) if tls else link
         phone.link.setblocking(False)
+
+    def listen(phone: Phone) -> None:
         poller.register(phone.link, select.EPOLLIN)
         by_number[phone.link.fileno()] = phone
 
+    def come() -> None:
+        for number, phone in enumerate(phones):
+            time.sleep(max(0, began + number / count * arrive - time.perf_counter()))
+            connect(phone)
+            arrived.append(phone)
+
+    count = len(phones)
+    outcome = Outcome(count, seconds, misses=[0] * (seconds + 5), renewals=[0] * (seconds + 5))
     for phone in phones:
-        connect(phone)
         _prepare(phone, port)
-    outcome, count = Outcome(len(phones), seconds, renewals=[0] * (seconds + 5)), len(phones)
+        if not arrive:
+            connect(phone)
+            listen(phone)
     gc.collect()
     gc.disable()
     began, spent = time.perf_counter() + 0.2, resource.getrusage(resource.RUSAGE_SELF)
     gap = 1.0 / count
+    coming = threading.Thread(target=come)
+    if arrive:
+        coming.start()
     turn, at, waiting = 0, 0, 0
     end = began + seconds
     while True:
@@ -113,8 +140,8 @@ def hold(
         while turn < seconds and now >= (due := began + turn + at * gap):
             phone = phones[at]
             if phone.asked:
-                outcome.missed += 1
-            else:
+                outcome.misses[turn] += 1
+            elif phone.link:
                 phone.asked = due
                 waiting += 1
                 with contextlib.suppress(OSError):  # it is broken: the poller will say so
@@ -122,6 +149,9 @@ def hold(
             at += 1
             if at == count:
                 turn, at = turn + 1, 0
+        while arrived:
+            listen(newcomer := arrived.popleft())
+            newcomer.lived = now
         due = began + turn + at * gap if turn < seconds else now + 0.05
         for number, _ in poller.poll(max(0.0, min(due - now, 0.05))):
             phone = by_number[number]
@@ -141,6 +171,7 @@ def hold(
                 # nobody is there: this phone's ticks are missed from now on
                 with contextlib.suppress(OSError):
                     connect(phone)
+                    listen(phone)
                     if phone.asked:
                         phone.link.send(phone.request)
                 continue
@@ -155,7 +186,7 @@ def hold(
                 outcome.latencies.append(time.perf_counter() - phone.asked)
             phone.asked, phone.answer, waiting = 0.0, b"", waiting - 1
             if not head.startswith(b"HTTP/1.1 200") or b'class="live' not in body:
-                outcome.missed += 1
+                outcome.misses[int(now - began)] += 1
             else:
                 moment = time.perf_counter()
                 _note_gap(outcome, phone, moment - (phone.lived or began))
@@ -167,8 +198,10 @@ def hold(
                 _prepare(phone, port)
     used = resource.getrusage(resource.RUSAGE_SELF)
     outcome.cpu = (used.ru_utime + used.ru_stime - spent.ru_utime - spent.ru_stime) / seconds
-    outcome.missed += waiting
+    outcome.misses[seconds] += waiting
     gc.enable()
+    if arrive:
+        coming.join()
     for phone in phones:
         _note_gap(outcome, phone, end - (phone.lived or began))
         phone.link.close()

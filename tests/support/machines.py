@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -28,10 +29,12 @@ def until(true: Callable[[], object], seconds: float = 20) -> None:
 class Machine:
     """`flask serve` in a process group of its own."""
 
-    def __init__(self, settings: dict[str, str]) -> None:
+    def __init__(self, settings: dict[str, str], workers: str = "1") -> None:
         self.port = free_port()
         self.env = (
-            os.environ | settings | {"HOST": "127.0.0.1", "PORT": str(self.port), "WORKERS": "1"}
+            os.environ
+            | settings
+            | {"HOST": "127.0.0.1", "PORT": str(self.port), "WORKERS": workers}
         )
         self.start()
 
@@ -74,19 +77,14 @@ class Nginx:
     def __init__(self, folder: Path, port: int, machines: list[Machine]) -> None:
         self.address, program = f"https://localhost:{port}", path_of("nginx")
         key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
-        made = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-        ]
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        made = ["openssl", "req", "-x509", *curve, "-nodes", "-days", "2"]
         subject = ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
         subprocess.run([*made, *subject], check=True, capture_output=True)
         text = (ROOT / "deploy/nginx.conf").read_text("utf-8")
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # more is refused, except to root
+        kinds = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+        paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
         servers = "\n".join(rf"server 127.0.0.1:{machine.port} \1" for machine in machines)
         for old, new in (
             (r"server 127\.0\.0\.1:8000 ([^\n]*)", servers),
@@ -94,8 +92,10 @@ class Nginx:
             (r"listen 80;", f"listen 127.0.0.1:{free_port()};"),
             (r"listen 443 ", f"listen 127.0.0.1:{port} "),
             (r"/etc/ssl/kakunin", str(folder)),
+            (r"worker_rlimit_nofile 65536", f"worker_rlimit_nofile {min(65536, most)}"),
             (r"/run/nginx\.pid", f"{folder}/nginx.pid"),
             (r"/var/log/nginx", str(folder)),
+            (r"http \{", f"http {{\n{paths}"),  # Debian's are root's
         ):
             text, count = re.subn(old, new, text)
             assert count, old

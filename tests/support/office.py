@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from roster import Roster
-from roster.columns import FIELDS
+from roster.columns import STAGED
 from roster.findings import Findings
 from tests.support.clerk import make_app
 
@@ -27,7 +27,7 @@ def checked(path, insurers, today, report=None, **options):
         roster = Roster(path, insurers, today, **options)
         roster.check_header(found)
         rows = [
-            dict(zip(("line", *FIELDS), row, strict=True))
+            dict(zip(("line", *STAGED), row, strict=True))
             for batch in roster.checked(found)
             for row in zip(*batch, strict=True)
         ]

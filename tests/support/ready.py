@@ -81,6 +81,13 @@ def nginx() -> str | None:
     return shutil.which("nginx", path=path) if shutil.which("openssl") else None
 
 
+def letters_fonts() -> str | None:
+    """Return the names of the letters' fonts, or None if one is not installed."""
+    from imports import printing
+
+    return None if printing.missing_fonts() else ", ".join(printing.FONTS)
+
+
 class Program(NamedTuple):
     found: Callable[[], str | None]
     debian: tuple[str, ...] = ()
@@ -97,6 +104,7 @@ PROGRAMS = {
         ("chromium", "fonts-noto-cjk", "libatomic1"),  # Playwright's own Node needs the last
         otherwise=(sys.executable, "-m", "playwright", "install", "chromium"),
     ),
+    "Noto CJK": Program(letters_fonts, ("fonts-noto-cjk",)),
     "PostgreSQL": Program(postgresql, ("postgresql",), services=("postgresql",)),
     "nginx": Program(nginx, ("nginx-light", "openssl"), services=("nginx",)),
     "systemd": Program(lambda: shutil.which("systemd-analyze"), ("systemd",)),
