@@ -14,16 +14,12 @@ import logging
 import queue
 import secrets
 import smtplib
-import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable
 from email.headerregistry import Address
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from peewee import Case, PeeweeException
 from playhouse.pool import MaxConnectionsExceeded
@@ -34,13 +30,12 @@ import models
 from accounts import housekeeping
 from accounts.codes import CODE_LIFE
 from accounts.keys import grouped
+from accounts.transport import Transport
 from database import AWAY, connected, reason
 from models import Account, Challenge, Mail, Member
 from settings import insurer_of
 
 WORKERS = 16
-TIMEOUT = 20
-"""Seconds that a mail server may take for a step."""
 TELL_AFTER = 20
 """Seconds after which the person who waits is told that the mail could not be sent; it is tried on
 nevertheless."""
@@ -71,65 +66,6 @@ def state(challenge: Challenge, now: float) -> str:
         return "sent"
     late = mail.attempts >= 2 or now >= mail.created_at + TELL_AFTER
     return "failed" if mail.state == "failed" or late else "waiting"
-
-
-class Transport:
-    """A connection to the mail server or the folder that KAKUNIN_MAIL_URL names. It must be used by
-    one thread only."""
-
-    def __init__(self, url: str) -> None:
-        self.url = urlsplit(url)
-        self.smtp: smtplib.SMTP | None = None
-
-    def send(self, message: EmailMessage) -> None:
-        """Send a message. Raise OSError or smtplib.SMTPException if that fails."""
-        if self.url.scheme == "outbox":
-            return self._to_outbox(message)
-        try:
-            self.connect().send_message(message)
-        except BaseException:
-            self.close()
-            raise
-
-    def connect(self) -> smtplib.SMTP:
-        """Return the connection to the mail server, which is made and logged in first if there is
-        none."""
-        if self.smtp is None:
-            self.smtp = self._connect()
-        return self.smtp
-
-    def close(self) -> None:
-        if self.smtp is not None:
-            self.smtp.close()
-            self.smtp = None
-
-    def _connect(self) -> smtplib.SMTP:
-        host, tls = self.url.hostname or "localhost", ssl.create_default_context()
-        if self.url.scheme == "smtps":
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(
-                host, self.url.port or 465, timeout=TIMEOUT, context=tls
-            )
-        else:
-            smtp = smtplib.SMTP(host, self.url.port or 25, timeout=TIMEOUT)
-        try:
-            if parse_qs(self.url.query).get("starttls") == ["1"]:
-                smtp.starttls(context=tls)
-            if self.url.username:
-                smtp.login(unquote(self.url.username), unquote(self.url.password or ""))
-        except BaseException:
-            smtp.close()
-            raise
-        return smtp
-
-    def _to_outbox(self, message: EmailMessage) -> None:
-        """Write the mail into a folder and onto the terminal, as the demo does."""
-        folder = Path(self.url.path)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}.eml"
-        (folder / name).write_bytes(message.as_bytes())
-        body = message.get_content()
-        sys.stdout.write(f"\n--- mail to {message['To']}: {message['Subject']}\n{body}---\n")
-        sys.stdout.flush()
 
 
 class Mailer:
