@@ -3,6 +3,7 @@ live clocks go on."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import urllib.parse
@@ -55,6 +56,7 @@ def logins_fail_and_clocks_go_on(port: int, phones: list) -> None:
 def test_a_volume_that_turns_read_only_stops_logins_and_no_live_clock(volume):
     settings = environment(volume.path)
     phones = open_phones(settings)
+    os.sync()  # since this process does not wait for the disk; see conftest
     with serving("app:serve", **settings) as (port, process):
         assert hold(port, phones, 2).missed == 0
         volume.turn_read_only()
