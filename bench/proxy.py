@@ -49,7 +49,9 @@ def main() -> None:
         env = environment(Path(folder))
         phones = open_displays(env, max(CROWDS))
         machine = Machine(env, workers=str(os.cpu_count() or 1))
-        nginx = Nginx(Path(folder), port := free_port(), [machine])
+        # as ACME clients make it; an RSA key would cost several times as much at each handshake
+        key = "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"
+        nginx = Nginx(Path(folder), port := free_port(), [machine], key)
         try:
             for count in CROWDS:
                 crowd(phones[:count], port, machine, nginx)

@@ -56,7 +56,8 @@ if (poller && window.htmx) {
   };
 
   // Out of sight the card loses its life: engines stop the veil's animation there. The first tick in sight brings it back.
-  const hide = () => { if (document.hidden) clock().classList.remove("live"); };
+  const die = () => { clock().classList.remove("live"); };
+  const hide = () => { if (document.hidden) die(); };
 
   // Asked again at each tick and tap, since WebKit grants it on a tap alone.
   const wake = async () => {
@@ -80,7 +81,9 @@ if (poller && window.htmx) {
   for (const act of [hide, beat, wake]) document.addEventListener("htmx:afterSettle", act);
   // The veil of the last tick is over all. The page's own says more.
   document.addEventListener("animationend", (event) => {
-    if (event.animationName === "hidden-while-fresh") clock().classList.remove("live");
+    if (event.animationName === "hidden-while-fresh") die();
   });
+  // The same for a page that is left, since Back may bring it again as it was.
+  addEventListener("pagehide", die);
   wake();
 }

@@ -72,14 +72,16 @@ class Machine:
 
 
 class Nginx:
-    """nginx with deploy/nginx.conf, in which only host names, ports and paths are replaced."""
+    """nginx with deploy/nginx.conf, in which only host names, ports and paths are replaced, and with
+    a certificate for a new key of the given kind, as openssl names it."""
 
-    def __init__(self, folder: Path, port: int, machines: list[Machine]) -> None:
+    def __init__(
+        self, folder: Path, port: int, machines: list[Machine], key: tuple[str, ...] = ("rsa:2048",)
+    ) -> None:
         self.address, program = f"https://localhost:{port}", path_of("nginx")
-        key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        made = ["openssl", "req", "-x509", *curve, "-nodes", "-days", "2"]
-        subject = ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+        secret, certificate = folder / "privkey.pem", folder / "fullchain.pem"
+        made = ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-days", "2"]
+        subject = ["-subj", "/CN=localhost", "-keyout", str(secret), "-out", str(certificate)]
         subprocess.run([*made, *subject], check=True, capture_output=True)
         text = (ROOT / "deploy/nginx.conf").read_text("utf-8")
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # more is refused, except to root
