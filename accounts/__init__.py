@@ -13,7 +13,7 @@ from itsdangerous import BadData
 from peewee import IntegrityError, fn
 
 from accounts import passwords, sessions
-from accounts.keys import Keys, fold
+from accounts.keys import Keys, fold_typed
 from database import transaction
 from models import Account, Audit, Challenge, Mail, Member
 
@@ -53,7 +53,7 @@ def find(login_id: str) -> Account | None:
     return (
         Account.select(Account, Member)
         .join(Member)
-        .where(Account.login_id == fold(login_id)[:64])
+        .where(Account.login_id == fold_typed(login_id)[:64])
         .first()
     )
 

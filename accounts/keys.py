@@ -25,7 +25,7 @@ LETTERS = "ACDEFGHJKMNPQRTUVWXY"  # without B I L O S Z, which are taken for 8 1
 SYMBOLS = LETTERS + "34679"
 
 
-def fold(text: str) -> str:
+def fold_typed(text: str) -> str:
     """Return a typed ID, code or temporary password with width and case folded, and without spaces
     and hyphens."""
     return re.sub(r"[\s\-‐-―−ーｰ_]", "", unicodedata.normalize("NFKC", text)).upper()
@@ -120,10 +120,10 @@ class Keys:
             return copy.hexdigest()
 
         # folded together, which costs a tenth
-        return list(map(hashed, fold("/".join(passwords)).encode().split(b"/")))
+        return list(map(hashed, fold_typed("/".join(passwords)).encode().split(b"/")))
 
     def fits_temporary(self, typed: str, stored: str | None) -> bool:
-        signer, text = self.signer("temporary"), fold(typed).encode()
+        signer, text = self.signer("temporary"), fold_typed(typed).encode()
         hashes = (
             hmac.digest(signer.derive_key(key), text, "sha256").hex() for key in signer.secret_keys
         )
@@ -147,5 +147,5 @@ class Keys:
         return next(self._codes(challenge.id))
 
     def fits_code(self, typed: str, challenge: Challenge) -> bool:
-        text = fold(typed).encode()
+        text = fold_typed(typed).encode()
         return any([hmac.compare_digest(c.encode(), text) for c in self._codes(challenge.id)])

@@ -14,7 +14,7 @@ from tests.support.machines import Machine, Nginx
 from tests.support.postgres import free_port
 from tests.support.servers import environment, usage
 
-CROWDS = tuple(int(n) for n in os.environ.get("PROXY_CROWDS", "2000,6000,10000,12000").split(","))
+CROWDS = tuple(int(n) for n in os.environ.get("PROXY_CROWDS", "2000,6000,8000,10000").split(","))
 SECONDS = int(os.environ.get("PROXY_SECONDS", "40"))
 """How long each crowd is held once it has come."""
 A_SECOND = 400

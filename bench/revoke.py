@@ -23,7 +23,7 @@ import accounts
 import dates
 import models
 from accounts import passwords, sessions
-from accounts.keys import fold
+from accounts.keys import fold_typed
 from bench.live import line
 from database import connect, database
 from tests.support.servers import ROOT, environment, serving
@@ -73,7 +73,7 @@ def main() -> None:
         flask("db", "upgrade")
         flask("roster", "import", str(file), "--credentials", str(folder / "letters.csv"))
         with (folder / "letters.csv").open(encoding="utf-8-sig") as letters:
-            ids = {row["氏名"]: fold(row["ログインID"]) for row in csv.DictReader(letters)}
+            ids = {row["氏名"]: fold_typed(row["ログインID"]) for row in csv.DictReader(letters)}
         cookies = _log_in(env, ids)
         with serving("app:serve", **env) as (port, _):
 

@@ -22,7 +22,7 @@ from commands.terminal import Day, Failed, keys, moment, store
 from database import exclusive_lock, transaction
 from imports.letters import CELL_END, Letters
 from models import Account, Audit, Display, Member, Passkey, Session, Trust
-from roster.cells import fold
+from roster.cells import fold_width
 from roster.findings import plain_cell
 
 members = AppGroup("members", help="One person's account.")
@@ -100,7 +100,11 @@ def find(number: str, symbol: str | None, birth: dt.date | None, name: str | Non
     part = _plain(name or "")
     with store():
         accounts_of = Account.select(Account, Member).join(Member)
-        household = "\t" + fold(number) if symbol is None else f"\t{fold(symbol)}\t{fold(number)}"
+        household = (
+            "\t" + fold_width(number)
+            if symbol is None
+            else f"\t{fold_width(symbol)}\t{fold_width(number)}"
+        )
         rows = accounts_of.where(Member.household.endswith(household))
         found = [
             account
@@ -118,7 +122,7 @@ def find(number: str, symbol: str | None, birth: dt.date | None, name: str | Non
 
 def _plain(text: str) -> str:
     """Return a name as it is searched for: width and spaces do not count."""
-    return re.sub(r"[^\S\n]", "", fold(text))
+    return re.sub(r"[^\S\n]", "", fold_width(text))
 
 
 def _print_found(account: Account, day: dt.date) -> None:

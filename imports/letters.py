@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from accounts.keys import Keys, fold, grouped
+from accounts.keys import Keys, fold_typed, grouped
 from imports.checks import LEFT
 from models import Account
 from roster.findings import plain_cell
@@ -155,7 +155,7 @@ class Letters(NewFile):
     def _applied(self, keys: Keys) -> bool:
         with self.part.open(encoding="utf-8-sig", newline="", errors="replace") as file:
             for row, _ in zip(csv.DictReader(file), range(1000), strict=False):
-                login, password = fold(row.get(COLUMNS[0]) or ""), row.get(COLUMNS[1]) or ""
+                login, password = fold_typed(row.get(COLUMNS[0]) or ""), row.get(COLUMNS[1]) or ""
                 account = Account.get_or_none(Account.login_id == login)
                 if account is not None and keys.fits_temporary(password, account.temporary_hash):
                     return True

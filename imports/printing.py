@@ -14,7 +14,7 @@ from typing import Any
 
 import segno
 
-from accounts.keys import LETTERS, SYMBOLS, fold, grouped
+from accounts.keys import LETTERS, SYMBOLS, fold_typed, grouped
 from imports.letters import ADDRESS, COLUMNS, CannotWrite
 from roster.findings import Findings, plain_cell
 from roster.reading import Unreadable
@@ -99,8 +99,8 @@ def _letter(
     line: int, row: dict[str, str], insurers: dict[str, Any], findings: Findings
 ) -> dict[str, Any]:
     cells = {title: _plain(cell) for title, cell in row.items()}
-    login, password = fold(cells["ログインID"]), fold(cells["仮パスワード"])
-    insurer = fold(cells["保険者番号"]).zfill(8)
+    login, password = fold_typed(cells["ログインID"]), fold_typed(cells["仮パスワード"])
+    insurer = fold_typed(cells["保険者番号"]).zfill(8)
     changed = "取り込みで書き出したものと違う形です。書き出したファイルからやり直してください"
     for title, fits, value, text in (
         ("ログインID", _LOGIN.fullmatch(login), login, changed),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dates import describe_codes, in_words, parse_date
-from roster.cells import BROKEN, Column, Wrong, fold
+from roster.cells import BROKEN, Column, Wrong, fold_width
 from roster.columns import DATES, FIELDS, TITLES, rules
 from roster.findings import Findings, shown
 from roster.header import NAMES, folded_title
@@ -84,7 +84,9 @@ class Roster:
         """Say how dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日.
         None if there is none."""
         texts = (text for name in DATES for text in self._rules[name].known)
-        found = next((t for t in texts if len(fold(t)) == 7 and fold(t).isdigit()), None)
+        found = next(
+            (t for t in texts if len(fold_width(t)) == 7 and fold_width(t).isdigit()), None
+        )
         if found is None:
             return None
         day = parse_date(found, self._era_codes)

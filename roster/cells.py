@@ -35,7 +35,7 @@ _HALF_KANA = re.compile(r"[｡-ﾟ]+")
 _EXPONENT = re.compile(r"\d(\.\d+)?E\+?\d+", re.IGNORECASE)
 
 
-def fold(text: str) -> str:
+def fold_width(text: str) -> str:
     """Return the text as it is compared: full and half width are the same."""
     return unicodedata.normalize("NFKC", text).strip()
 
@@ -192,7 +192,7 @@ class Key(Text):
     strange = Text.strange + "+＋eEｅＥ"  # an E may be an exponent
 
     def _text(self, text: str) -> str:
-        if _EXPONENT.fullmatch(fold(text)):
+        if _EXPONENT.fullmatch(fold_width(text)):
             raise Wrong(
                 "Excelが数値の指数表示に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください"
             )

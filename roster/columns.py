@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from dates import BadDate, parse_date
-from roster.cells import RARE, RARE_NAME, Column, Key, Text, Wrong, fold
+from roster.cells import RARE, RARE_NAME, Column, Key, Text, Wrong, fold_width
 
 
 class Title(NamedTuple):
@@ -115,7 +115,7 @@ def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
 
     def parse(text: str) -> Any:
         try:
-            return table[fold(text).upper()]
+            return table[fold_width(text).upper()]
         except KeyError:
             raise Wrong(f"使えない値です。{expected} のいずれかにしてください") from None
 
@@ -133,7 +133,7 @@ class Day(Column):
         self._era_codes = era_codes
 
     def _day(self, text: str) -> str:
-        if found := self._short.fullmatch(fold(text)):
+        if found := self._short.fullmatch(fold_width(text)):
             self.repaired.add(text)
             text = f"{found[1]}0{found[2]}"
         try:
@@ -149,7 +149,7 @@ class LossDay(Day):
     _never = re.compile(r"0|0{8}|9{8}|9999[-/.年]12[-/.月]31日?([T ]0?0:00(:00)?)?")
 
     def _day(self, text: str) -> str:
-        if self._never.fullmatch(fold(text)):
+        if self._never.fullmatch(fold_width(text)):
             self.repaired.add(text)
             return ""
         return super()._day(text)
@@ -164,7 +164,7 @@ class InsurerNumber(Column):
         self._insurers = insurers
 
     def _number(self, text: str) -> str:
-        digits = fold(text)
+        digits = fold_width(text)
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 8):
             raise Wrong("保険者番号ではありません。8桁の数字にしてください")
         number = digits.zfill(8)
@@ -186,7 +186,7 @@ class Branch(Column):
         super().__init__(self._branch, empty="")
 
     def _branch(self, text: str) -> str:
-        digits = fold(text)
+        digits = fold_width(text)
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 2):
             raise Wrong("枝番ではありません。2桁の数字にするか、枝番がなければ空にしてください")
         if len(digits) == 1:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from roster.cells import Column, Wrong, fold
+from roster.cells import Column, Wrong, fold_width
 from roster.columns import DATES, TITLES, rules
 from roster.findings import created, plain_cell, shown
 from roster.header import NAMES, folded_title, letter
@@ -111,7 +111,9 @@ class Guess:
         self._values = values
 
     def _texts(self, place: int) -> list[str]:
-        return [fold(t) for t in self._sample[place] if t.strip()] if place < self._width else []
+        return (
+            [fold_width(t) for t in self._sample[place] if t.strip()] if place < self._width else []
+        )
 
     def _by_title(self) -> None:
         """Find the columns that titles name, or hint at, and then those whose values fit best."""
@@ -132,7 +134,7 @@ class Guess:
 
     def _fit(self, place: int, name: str) -> float:
         """Return which share of the column's values can be read as that of the roster."""
-        values = {fold(text) for text in self._values.get(place, ()) if text}
+        values = {fold_width(text) for text in self._values.get(place, ()) if text}
         if name == ERA or not values:
             return 0
         fitting = [
@@ -290,7 +292,7 @@ class Guess:
             if not value or self._accepts(name, value):
                 continue
             meant = "？"
-            if name == "relation" and not re.search(r"\d", fold(value)):
+            if name == "relation" and not re.search(r"\d", fold_width(value)):
                 meant = "本人" if re.fullmatch(_HEAD, value) else "家族"
             memo = "読み替えを入れてください" if meant == "？" else "確かめてください"
             yield TITLES[name].japanese, self._column(place), value, meant, memo
@@ -366,6 +368,6 @@ def _trailers(rows: Rows, width: int) -> list[str]:
     found: dict[str, None] = {}
     for row in rows:
         first, few = _first(row), sum(map(bool, map(str.strip, row))) * 2 <= width
-        if few and (word := _TRAILER.fullmatch(fold(first).upper())):
+        if few and (word := _TRAILER.fullmatch(fold_width(first).upper())):
             found[f"{word[1]}*" if word[2] else first] = None
     return list(found)

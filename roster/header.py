@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from roster.cells import fold
+from roster.cells import fold_width
 from roster.columns import TITLES
 
 ALIASES = {
@@ -32,7 +32,7 @@ same. 続柄 is none of them: its codes differ from system to system. 有効開�
 
 
 def folded_title(text: str) -> str:
-    return "".join(fold(text).lower().split())
+    return "".join(fold_width(text).lower().split())
 
 
 NAMES = {

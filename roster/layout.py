@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dates import ERA_CODES, ERAS
-from roster.cells import fold
+from roster.cells import fold_width
 from roster.columns import TITLES
 from roster.header import NAMES, folded_title, is_my_number, letter
 from roster.mapping import JOINED, SKIP, Codes, Map
@@ -54,7 +54,7 @@ class Source:
 def by_era(era: str, text: str) -> str:
     """Return a day of the era's own calendar with the era before it: 昭和, 550512 → 昭和550512. A day
     that says its era or a western year, and a filler such as 0, stay as they are."""
-    day = fold(text)
+    day = fold_width(text)
     return f"{era}{day}" if era and re.fullmatch(r"\d{5,6}|(元|\d{1,2})\D.+", day) else text
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from roster.cells import BROKEN, Column, Remembering, Wrong, fold
+from roster.cells import BROKEN, Column, Remembering, Wrong, fold_width
 from roster.columns import DATES, TITLES
 from roster.header import NAMES, folded_title, is_my_number, letter
 from roster.reading import Source, Unreadable
@@ -31,7 +31,7 @@ _ERA = re.compile("明治?|大正?|昭和?|平成?|令和?|[MTSHR]")
 def code(text: str) -> str:
     """Return a value as it is compared: width and capitals do not matter, nor zeros that Excel drops
     from the front of a number."""
-    folded = fold(text).upper()
+    folded = fold_width(text).upper()
     return folded.lstrip("0") or "0" if folded.isascii() and folded.isdigit() else folded
 
 
@@ -162,7 +162,7 @@ class Map:
             self._fault(line, f"「{title}」という項目はありません")
 
     def _read_header_row(self, line: int, text: str) -> None:
-        number = fold(text).removesuffix("行目")
+        number = fold_width(text).removesuffix("行目")
         if number in ("なし", "無し", "0"):
             self.header_line = 0
         elif number.isascii() and number.isdigit() and 1 <= int(number) <= 50:
@@ -182,7 +182,7 @@ class Map:
         if not value and not meant:
             return
         if items is self.eras:
-            if meant and not _ERA.fullmatch(fold(meant).upper()):
+            if meant and not _ERA.fullmatch(fold_width(meant).upper()):
                 self._fault(line, f"「{meant}」は元号ではありません")
         else:
             try:

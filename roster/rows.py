@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from dates import birthday
-from roster.cells import fold
+from roster.cells import fold_width
 from roster.certificates import Certificates, birthday_before, copay_from
 from roster.columns import STAGED, TITLES
 from roster.findings import Findings
@@ -162,7 +162,7 @@ def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> 
     """
     if None in insurers or None in symbols or None in numbers:
         rows = zip(insurers, symbols, numbers, strict=True)
-        return [None if None in row else "\t".join(map(fold, row)) for row in rows]
+        return [None if None in row else "\t".join(map(fold_width, row)) for row in rows]
     joined = "\n".join(map("\t".join, zip(insurers, symbols, numbers, strict=True)))
     if not joined.isascii():
         joined = unicodedata.normalize("NFKC", joined)

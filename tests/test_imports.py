@@ -98,12 +98,12 @@ def test_letters_are_addressed_to_the_subscriber_and_only_the_owner_may_read_the
 
 
 def test_letters_fit_the_stored_hashes_and_begin_with_a_letter(clerk):
-    from accounts.keys import Keys, fold
+    from accounts.keys import Keys, fold_typed
 
     clerk.roster([HEAD, WIFE])
     keys = Keys(clerk.runner.app.config["SECRET_KEY"])
     for row in clerk.letters:
-        account = Account.get(Account.login_id == fold(row["ログインID"]))
+        account = Account.get(Account.login_id == fold_typed(row["ログインID"]))
         assert account.member.name == row["氏名"]
         assert keys.fits_temporary(row["仮パスワード"], account.temporary_hash)
         assert row["ログインID"][0].isalpha()
@@ -583,7 +583,7 @@ def wait_for_the_killed() -> None:
 def test_killed_again_and_again_it_is_old_or_new_and_never_between(clerk, fresh, cluster):
     """Killed at chance moments: the database holds nobody or everybody, and a second run ends what
     the first began."""
-    from accounts.keys import Keys, fold
+    from accounts.keys import Keys, fold_typed
 
     keys = Keys(clerk.runner.app.config["SECRET_KEY"])
     people = crowd(300)
@@ -622,9 +622,9 @@ def test_killed_again_and_again_it_is_old_or_new_and_never_between(clerk, fresh,
         with out.open(encoding="utf-8-sig", newline="") as file:
             letters = list(csv.DictReader(file))
         hashes = dict(Account.select(Account.login_id, Account.temporary_hash).tuples())
-        assert {fold(row["ログインID"]) for row in letters} == set(hashes)
+        assert {fold_typed(row["ログインID"]) for row in letters} == set(hashes)
         assert all(
-            keys.fits_temporary(row["仮パスワード"], hashes[fold(row["ログインID"])])
+            keys.fits_temporary(row["仮パスワード"], hashes[fold_typed(row["ログインID"])])
             for row in letters
         )
         assert not out.with_name("out.csv.part").exists()
@@ -672,7 +672,7 @@ HIDDEN = HEAD | {"番号": "1", "枝番": "01", "本人家族区分": "家族", 
 
 @pytest.mark.parametrize("used_before", [False, True])
 def test_of_many_people_each_gets_a_letter_and_ids_that_nobody_ever_had(clerk, used_before):
-    from accounts.keys import Keys, fold
+    from accounts.keys import Keys, fold_typed
 
     if used_before:
         Audit.create(at=1, action="login.passed", member=7000)
@@ -682,7 +682,7 @@ def test_of_many_people_each_gets_a_letter_and_ids_that_nobody_ever_had(clerk, u
     hashes = dict(Account.select(Account.login_id, Account.temporary_hash).tuples())
     assert len(hashes) == len(clerk.letters) == 2500
     for row in clerk.letters:
-        account = Account.get(Account.login_id == fold(row["ログインID"]))
+        account = Account.get(Account.login_id == fold_typed(row["ログインID"]))
         assert account.member.number == row["番号"]
         assert keys.fits_temporary(row["仮パスワード"], account.temporary_hash)
     assert len({m.public_id for m in Member.select()}) == 2501

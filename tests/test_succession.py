@@ -3,7 +3,7 @@ household."""
 
 import pytest
 
-from accounts.keys import Keys, fold
+from accounts.keys import Keys, fold_typed
 from models import Account, Audit, Mail, Member, Session, Trust
 from tests.test_imports import CHILD, HEAD, OTHER, WIFE, counts, crowd, everything, log_in
 
@@ -92,7 +92,7 @@ def test_nothing_of_the_person_before_is_left_to_the_next(clerk):
     assert member("佐倉 美咲").allowed_by is None
     assert Audit.get(Audit.action == "member.replaced").member == before.id
     (letter,) = clerk.letters
-    account = Account.get(Account.login_id == fold(letter["ログインID"]))
+    account = Account.get(Account.login_id == fold_typed(letter["ログインID"]))
     assert account.member == new
     assert Keys(clerk.runner.app.config["SECRET_KEY"]).fits_temporary(
         letter["仮パスワード"], account.temporary_hash

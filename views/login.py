@@ -19,7 +19,7 @@ from flask_login import current_user, login_user
 import accounts
 from accounts import limits, passwords, sessions
 from accounts.codes import send_code
-from accounts.keys import fold, grouped
+from accounts.keys import fold_typed, grouped
 from accounts.passkeys import Proof
 from models import Account, Audit, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven
@@ -69,7 +69,7 @@ def login() -> ResponseReturnValue:
         return render_template(
             "login/login.html", form=form, ended="ended" in request.args, known=mine is not None
         )
-    keys, login_id = services().keys, fold(form.values["username"])[:64]
+    keys, login_id = services().keys, fold_typed(form.values["username"])[:64]
     account = accounts.find(login_id)
     trust = sessions.trusted(secret, now(), account) if account else None
     tries = _tries(login_id, trust)

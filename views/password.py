@@ -9,7 +9,7 @@ from flask_babel import gettext
 
 import accounts
 from accounts import limits
-from accounts.keys import fold
+from accounts.keys import fold_typed
 from models import Stale
 from views.forms import SENT, address, form_page, new_form, refused
 from views.services import now, services
@@ -26,7 +26,7 @@ def forgot() -> ResponseReturnValue:
     form = new_form("username", "email")
     if request.method != "POST":
         return render_template("password/forgot.html", form=form)
-    keys, login_id = services().keys, fold(form.values["username"])[:64]
+    keys, login_id = services().keys, fold_typed(form.values["username"])[:64]
     email = accounts.clean_email(form.values["email"])
     if email is None or not login_id:
         form.message = gettext("ログインIDと、登録したメールアドレスの両方を入力してください。")
