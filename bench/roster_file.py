@@ -159,10 +159,15 @@ def rows(count: int, seed: int = 1, person_ids: bool = True) -> Iterator[list[st
 
 
 def write(path: Path, count: int, *, encoding: str = "utf-8-sig", person_ids: bool = True) -> None:
+    """Write a roster of `count` people, without addresses."""
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
-            [title.japanese for name, title in TITLES.items() if person_ids or name != "person_id"]
+            [
+                title.japanese
+                for name, title in TITLES.items()
+                if name != "address" and (person_ids or name != "person_id")
+            ]
         )
         writer.writerows(rows(count, person_ids=person_ids))
 
