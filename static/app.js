@@ -39,7 +39,7 @@ const poller = document.getElementById("tap");
 if (poller && !window.htmx) document.querySelector(".unread").hidden = false;
 if (poller && window.htmx) {
   const clock = () => document.getElementById("clock");
-  let sent = 0, turn = 0, awake = null;
+  let sent = 0, asked = 0, born = Date.now(), turn = 0, awake = null;
 
   // Each tick falls into the middle of a server's second: the server says when it did not, and the polling begins anew. It does at
   // once after a tick that took longer than a second.
@@ -73,12 +73,17 @@ if (poller && window.htmx) {
   document.addEventListener("visibilitychange", hide);
   document.addEventListener("visibilitychange", wake);
   document.addEventListener("click", wake);
-  document.addEventListener("htmx:beforeSend", () => { sent = performance.now(); });
+  document.addEventListener("htmx:beforeSend", () => { sent = performance.now(); asked = Date.now(); });
   document.addEventListener("htmx:beforeSwap", (event) => {
     // Neither a tick nor the end, as a login page of somebody else's network: the poller needs its clock.
     if (!event.detail.serverResponse.startsWith('<div id="clock"')) event.detail.shouldSwap = false;
+    else born = asked;
   });
   for (const act of [hide, beat, wake]) document.addEventListener("htmx:afterSettle", act);
+  // A tick lives from when it is drawn. After a sleep that may be long after it was asked for: then it is dead.
+  document.addEventListener("animationstart", (event) => {
+    if (event.animationName === "hidden-while-fresh" && Math.abs(Date.now() - born) > 5000) die();
+  });
   // The veil of the last tick is over all. The page's own says more.
   document.addEventListener("animationend", (event) => {
     if (event.animationName === "hidden-while-fresh") die();
