@@ -139,9 +139,8 @@ def add(
             require_user_verification=True,
             supported_pub_key_algs=[COSEAlgorithmIdentifier(number) for number in ALGORITHMS],
         )
-    except (
-        Exception
-    ) as error:  # of several parsers, which a forged answer may break in ways of their own
+    # several parsers read it, and a forged answer may break each in a way of its own
+    except Exception as error:
         raise Unproven from error
     try:
         with transaction():

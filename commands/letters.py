@@ -9,25 +9,24 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from commands.terminal import Failed
+from commands.terminal import FILE, NEW_FILE, Failed
 from imports.letters import CannotWrite, NewFile
 from imports.printing import pages, read_letters, text_of
 from roster.findings import Findings
 from roster.reading import Unreadable
 
 letters = AppGroup("letters", help="The letters with IDs and temporary passwords.")
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @letters.command("print")
-@click.argument("credentials", type=_FILE)
+@click.argument("credentials", type=FILE)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     required=True,
     help="Write the letters into this PDF, which must not exist.",
 )
-@click.option("--text", type=_FILE, help="The insurer's own words, in a file of plain text.")
+@click.option("--text", type=FILE, help="The insurer's own words, in a file of plain text.")
 def print_(credentials: Path, out: Path, text: Path | None) -> None:
     """Write the letters of a CREDENTIALS file as a PDF, one A4 page a person."""
     if not current_app.config["BASE_URL"]:

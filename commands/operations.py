@@ -27,7 +27,7 @@ import dates
 import models
 import settings
 from accounts import housekeeping, mailer
-from commands.terminal import Failed, moment, store
+from commands.terminal import NEW_FILE, Failed, moment, store
 from database import Busy, database, encoding_fault, exclusive_lock, is_sqlite, make_database
 from models import Audit, Display, Mail, Member, Session
 
@@ -172,7 +172,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
 
 
 @db.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=NEW_FILE)
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
     if not is_sqlite():

@@ -18,7 +18,7 @@ import dates
 import models
 from accounts import sessions
 from accounts.keys import grouped, temporary_passwords
-from commands.terminal import Day, Failed, keys, moment, store
+from commands.terminal import NEW_FILE, Day, Failed, keys, moment, store
 from database import exclusive_lock, transaction
 from imports.letters import CELL_END, Letters
 from models import Account, Audit, Display, Member, Passkey, Session, Trust
@@ -138,7 +138,7 @@ def _print_found(account: Account, day: dt.date) -> None:
 @click.argument("login_id")
 @click.option(
     "--credentials",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     required=True,
     help="Write the new password here.",
 )

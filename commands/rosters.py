@@ -18,7 +18,7 @@ from flask.cli import AppGroup
 import dates
 from accounts.keys import Keys
 from commands.telling import tell_findings, tell_letters, tell_outcome, tell_plan
-from commands.terminal import Day, Failed, insurers_served, keys, moment, store
+from commands.terminal import FILE, NEW_FILE, Day, Failed, insurers_served, keys, moment, store
 from database import exclusive_lock
 from dates import ERA_CODES
 from imports import make_plan
@@ -81,7 +81,7 @@ def _choices(command: Any) -> Any:
         ),
         click.option(
             "--columns",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            type=FILE,
             metavar="MAP",
             help="A map of the file's own columns, as `flask roster columns` begins it.",
         ),
@@ -130,7 +130,7 @@ def _choices(command: Any) -> Any:
         ),
         click.option(
             "--report",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=NEW_FILE,
             callback=_new_file,
             help="Write all messages into this CSV file, which must not exist.",
         ),
@@ -150,7 +150,7 @@ def check(file: Path, report: Path | None, **choices: Any) -> None:
 @_choices
 @click.option(
     "--credentials",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     help="Write new IDs and temporary passwords here.",
 )
 def import_(file: Path, report: Path | None, credentials: Path | None, **choices: Any) -> None:
@@ -167,9 +167,7 @@ def import_(file: Path, report: Path | None, credentials: Path | None, **choices
 
 
 @roster.command()
-@click.argument(
-    "file", type=click.Path(dir_okay=False, path_type=Path), default="roster-template.csv"
-)
+@click.argument("file", type=NEW_FILE, default="roster-template.csv")
 def template(file: Path) -> None:
     """Write a roster to fill in, with two fictional people, for Excel."""
     try:
@@ -189,7 +187,7 @@ def template(file: Path) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     default="roster-columns.csv",
     callback=_new_file,
     help="Write the map here, into a file that must not exist.",

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,6 +22,9 @@ from database import Busy, database, database_exists, database_place
 from dates import BadDate, parse_date
 from imports.letters import CannotWrite
 from models import Member
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Failed(click.ClickException):

@@ -14,11 +14,12 @@ from typing import Any
 from dates import describe_codes, in_words, parse_date
 from roster.cells import BROKEN, Column, Wrong, fold_width
 from roster.columns import DATES, FIELDS, TITLES, rules
+from roster.files import opened
 from roster.findings import Findings, shown
 from roster.header import NAMES, folded_title
 from roster.layout import Layout, Texts
 from roster.mapping import Map
-from roster.reading import Unreadable, opened
+from roster.reading import Unreadable
 from roster.rows import Rows
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from roster.cells import Column, Wrong, fold_width
 from roster.columns import DATES, TITLES, rules
+from roster.files import opened
 from roster.findings import created, plain_cell, shown
 from roster.header import NAMES, folded_title, letter
 from roster.layout import refuse_my_number
 from roster.mapping import HEADER_ROW, MAP_TITLES, OF_ERA, SKIP, SKIPPED_ROW, Codes, place_of
-from roster.reading import Rows, Source, Unreadable, opened
+from roster.reading import Rows, Source, Unreadable
 
 SAMPLE, MOST_VALUES, TITLE_ROWS = 300, 60, 20
 CHOICES = ("sex", "relation", "issue_reason", "delivery", "copay", "withheld")

@@ -1,4 +1,5 @@
-"""A file of rows: a text file in any of its encodings, or a workbook. Reads it in small pieces."""
+"""A text file of rows in any of its encodings, read in small pieces, and what it shares with a
+workbook."""
 
 from __future__ import annotations
 
@@ -24,12 +25,6 @@ Rows = list[list[str]]
 
 class Unreadable(Exception):
     """The file as a whole cannot be read as a roster; the text is one sentence for the clerk."""
-
-
-def is_workbook(path: Path) -> bool:
-    """Return whether the file begins as an Excel workbook of today (a ZIP archive) does."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
 
 
 def look_at(path: Path) -> str:
@@ -95,21 +90,6 @@ class Source(Protocol):
 
     def batches(self, skip: int) -> Iterator[tuple[int, Rows]]:
         """Yield the bytes read so far and the next rows, without the first `skip` ones."""
-
-
-def opened(path: Path, sheet: str | None = None) -> Source:
-    """Return the file's rows; for a workbook those of the first sheet, or of the one named. Raise
-    Unreadable."""
-    if is_workbook(path):
-        from roster.workbook import Workbook
-
-        return Workbook(path, sheet)
-    text = TextFile(path)
-    if sheet is not None:
-        raise Unreadable(
-            "Excelブック（.xlsx）ではないので、シートはありません。--sheet を外してください。"
-        )
-    return text
 
 
 class TextFile:

@@ -34,13 +34,9 @@ class Asked(Clock):
         return self.answer
 
 
-@pytest.fixture
-def clock(time):
-    def flask(environ, start_response):
-        start_response("200 OK", [("X-From", "flask")])
-        return [b"flask"]
-
-    made = Asked(
+def made_with(kind, flask, time):
+    """Make a clock of this class in front of `flask`. The id of a session is its cookie's value."""
+    return kind(
         flask,
         Keys("a" * 32),
         "session",
@@ -49,6 +45,15 @@ def clock(time):
         guardian_age=18,
         now=time,
     )
+
+
+@pytest.fixture
+def clock(time):
+    def flask(environ, start_response):
+        start_response("200 OK", [("X-From", "flask")])
+        return [b"flask"]
+
+    made = made_with(Asked, flask, time)
     made.flask = flask
     return made
 
@@ -255,15 +260,7 @@ def test_a_database_that_hangs_holds_a_few_threads_and_the_other_clocks_go_on(
     monkeypatch.setattr(clock_module, "live_display", hang)
     monkeypatch.setattr(clock_module, "PATIENCE", 0.05)
     monkeypatch.setattr(clock_module.random, "random", lambda: 0.0)
-    made = Clock(
-        None,
-        Keys("a" * 32),
-        "session",
-        lambda raw: {"_user_id": raw},
-        secure=True,
-        guardian_age=18,
-        now=time,
-    )
+    made = made_with(Clock, None, time)
     lease = re.match(r"__Secure-lease=([^;]+)", made.grant("raw-cookie", PATH, time())).group(1)
     time.pass_(6)
     with ThreadPoolExecutor(30) as crowd:
@@ -289,15 +286,7 @@ def test_while_the_database_hangs_one_crowd_waits_for_it_and_no_later_one(store,
 
     monkeypatch.setattr(clock_module, "live_display", hang)
     monkeypatch.setattr(clock_module, "PATIENCE", 20)
-    made = Clock(
-        None,
-        Keys("a" * 32),
-        "session",
-        lambda raw: {"_user_id": raw},
-        secure=True,
-        guardian_age=18,
-        now=time,
-    )
+    made = made_with(Clock, None, time)
     with ThreadPoolExecutor(TICKS) as crowd:
         hung = [crowd.submit(tick, made) for _ in range(TICKS)]
         assert all(asked.acquire(timeout=5) for _ in hung)

@@ -16,13 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, sleep
 
 import pytest
-from aiosmtpd.controller import Controller
 
 import imports.apply
 import models
 from accounts import housekeeping, mailer
 from models import Account, Mail, Member
-from tests.support.postgres import free_port
+from tests.support.browsers import receiving
 from tests.test_imports import CHILD, HEAD, OTHER, WIFE, log_in
 from tests.test_mailer import Broken, asked  # noqa: F401
 from tests.test_plan import NONE, lines
@@ -312,12 +311,8 @@ class Slow:
 
 @pytest.fixture
 def slow():
-    box = Slow()
-    server = Controller(box, hostname="127.0.0.1", port=free_port())
-    server.start()
-    box.port = server.port
-    yield box
-    server.stop()
+    with receiving(Slow()) as box:
+        yield box
 
 
 class Ending(mailer.Mailer):

@@ -9,12 +9,10 @@ import ssl
 import subprocess
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from accounts.mailer import Transport
-from tests.support.browsers import Postbox
-from tests.support.postgres import free_port
+from tests.support.browsers import Postbox, receiving
 from tests.test_mailer import asked  # noqa: F401
 
 pytestmark = [
@@ -43,19 +41,8 @@ def certificate(tmp_path):
 def server(certificate):
     """server(**options) starts a mail server on a free port, which takes the login ana:right over
     TLS alone."""
-    started = []
-
-    def server(**options):
-        box = Postbox()
-        made = Controller(box, hostname="localhost", port=free_port(), **options)
-        made.start()
-        started.append(made)
-        box.port = made.port
-        return box
-
-    yield server
-    for one in started:
-        one.stop()
+    with contextlib.ExitStack() as started:
+        yield lambda **options: started.enter_context(receiving(Postbox(), "localhost", **options))
 
 
 def send(post, address: str) -> None:

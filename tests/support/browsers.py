@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import re
@@ -45,14 +46,22 @@ class Postbox:
         raise AssertionError(f"no code number {count}")
 
 
-@pytest.fixture(scope="module")
-def postbox():
-    box = Postbox()
-    server = Controller(box, hostname="127.0.0.1", port=free_port())
+@contextlib.contextmanager
+def receiving(box, hostname="127.0.0.1", **options):
+    """Run a mail server that gives `box` what comes, and tells it the `port`."""
+    server = Controller(box, hostname=hostname, port=free_port(), **options)
     server.start()
     box.port = server.port
-    yield box
-    server.stop()
+    try:
+        yield box
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def postbox():
+    with receiving(Postbox()) as box:
+        yield box
 
 
 @pytest.fixture
