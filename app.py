@@ -70,8 +70,8 @@ def serve() -> Flask:
     except (settings.BadSetting, FileNotFoundError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from error
-    # all of them now: an upgrade replaces the files while this process still runs
-    for name in app.jinja_env.list_templates():
+    # all pages and mails now: an upgrade replaces the files while this process still runs
+    for name in app.jinja_env.list_templates(extensions=["html", "txt"]):
         app.jinja_env.get_template(name)
     with app.app_context():
         services().mailer.wake()

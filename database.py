@@ -63,9 +63,8 @@ def connect(url: str, *, serving: bool = False) -> None:
     postgresql://).
 
     On SQLite, a writer waits up to SERVED_FOR seconds for another, and a commit is on disk when it
-    returns. On
-    PostgreSQL, a statement is cancelled after SERVED_FOR seconds if `serving` is set. The
-    statements of imports and upgrades have no such limit.
+    returns. On PostgreSQL, a statement is cancelled after SERVED_FOR seconds if `serving` is set.
+    The statements of imports and upgrades have no such limit.
     """
     for pool in (database, ticks):
         if pool.obj is not None:
