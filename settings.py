@@ -271,5 +271,5 @@ def server_options(cores: int) -> dict[str, int]:
 
     Each is overridable by the environment: WORKERS, THREADS, BACKLOG, BACKPRESSURE.
     """
-    defaults = {"WORKERS": cores, "THREADS": 96, "BACKLOG": 32768, "BACKPRESSURE": 12000}
+    defaults = {"WORKERS": cores, "THREADS": 112, "BACKLOG": 32768, "BACKPRESSURE": 12000}
     return {name: int(os.environ.get(name, default)) for name, default in defaults.items()}

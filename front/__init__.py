@@ -34,16 +34,16 @@ def wrap(app: Flask, keys: Keys, now: Callable[[], float]) -> Clock:
     threads = settings.server_options(1)["THREADS"]
     read = session_reader(app.session_interface.get_signing_serializer(app), models.SESSION_LIFE)  # type: ignore[attr-defined]
 
-    def is_known(environ: dict[str, Any]) -> bool:
-        """Return whether this browser has once sent a right password. The signed cookie tells,
-        without a query."""
+    def known(environ: dict[str, Any]) -> str:
+        """Return the member or session of a browser that has once sent a right password, or an
+        empty string. The signed cookie tells, without a query."""
+        if environ["PATH_INFO"] in OPEN_TO_STRANGERS:
+            return ""
         held = read(cookie(environ, config["SESSION_COOKIE_NAME"]))
-        return environ["PATH_INFO"] not in OPEN_TO_STRANGERS and bool(
-            held.keys() & {"_user_id", "proof"}
-        )
+        return str((held.get("proof") or [held.get("_user_id", "")])[0])
 
-    places = ConcurrencyLimit(app.wsgi_app, threads * 5 // 8, is_known)
-    inside: Wsgi = BodyBuffer(places, threads // 4, config["MAX_CONTENT_LENGTH"], is_known)
+    places = ConcurrencyLimit(app.wsgi_app, threads * 2 // 3, known)
+    inside: Wsgi = BodyBuffer(places, threads * 2 // 9, config["MAX_CONTENT_LENGTH"], known)
     if proxies:
         inside = ProxyFix(inside, x_for=proxies, x_proto=proxies)
     else:

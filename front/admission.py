@@ -3,7 +3,6 @@ threads that ticks need."""
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import itertools
 import threading
@@ -16,26 +15,28 @@ from typing import Any
 from front.plain import BUSY, refuse
 
 Wsgi = Callable[..., Iterable[bytes]]
-Known = Callable[[dict[str, Any]], bool]
-"""Whether the sender of a form was once right about a password; see front.wrap."""
+Known = Callable[[dict[str, Any]], str]
+"""Who sent a request, if the browser was once right about a password, or an empty string; see
+front.wrap."""
 
 
 @dataclass(order=True)
 class Waiting:
     """A place in the line; the least is the first."""
 
-    failures: int
+    loads: list[int]
     number: int
     over: threading.Event = field(compare=False, default_factory=threading.Event)
     admitted: bool = field(compare=False, default=False)
 
 
 class Line:
-    """A few places, and a line of those who wait for one: first those whose forms failed least,
-    then those who came first.
+    """A few places, and a line of those who wait for one: first those who ask for least, then those
+    who came first.
 
-    If the line is full, its last waits no longer, be it the newcomer. So whoever sends wrong
-    passwords over and over gives way to a person who comes with the right one, and nobody waits
+    What somebody asks for is the requests that they have here already, and those that were noted of
+    them. If the line is full, its last waits no longer, be it the newcomer. So whoever sends many
+    requests at once, or wrong passwords over and over, gives way to everybody else. Nobody waits
     longer than `patience` seconds.
     """
 
@@ -47,20 +48,27 @@ class Line:
         patience: float = 15,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.free, self.longest, self.patience, self.now = places, waiting, patience, now
+        self.free, self.longest, self.patience, self.now = max(1, places), waiting, patience, now
         self.waiting: list[Waiting] = []
         self.lock, self.numbers = threading.Lock(), itertools.count()
-        self.failures: Counter[str] = Counter()
+        self.here: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
         self.halved_at = now()
 
-    def enter(self, sender: str) -> bool:
-        """Take a place, and return whether there was one in time. `sender` is an address as
-        network() returns it."""
+    def enter(self, *names: str) -> bool:
+        """Take a place, and return whether there was one in time. Call leave() with the same names
+        if there was.
+
+        `names` are those of the sender. If two senders ask for as much by their first name, the
+        second decides.
+        """
         with self.lock:
+            loads = [self.here[name] + self.noted[name] for name in names]
+            self.here.update(names)
             if self.free:
                 self.free -= 1
                 return True
-            mine = Waiting(self.failures[sender], next(self.numbers))
+            mine = Waiting(loads, next(self.numbers))
             self.waiting.append(mine)
             if len(self.waiting) > self.longest:
                 self._end(max(self.waiting))
@@ -68,11 +76,14 @@ class Line:
         with self.lock:
             if mine in self.waiting:
                 self._end(mine)
+            if not mine.admitted:
+                self._gone(names)
             return mine.admitted
 
-    def leave(self) -> None:
+    def leave(self, *names: str) -> None:
         """Give a place back: to the first in the line, if anybody waits."""
         with self.lock:
+            self._gone(names)
             if not self.waiting:
                 self.free += 1
                 return
@@ -84,19 +95,22 @@ class Line:
         self.waiting.remove(waiting)
         waiting.over.set()
 
-    def failed(self, sender: str) -> None:
-        """Note that a form of this sender was refused. Each minute halves what was noted."""
+    def _gone(self, names: tuple[str, ...]) -> None:
+        self.here -= Counter(names)  # without those of which none is left
+
+    def note(self, *names: str) -> None:
+        """Note one request against each of these names. Each minute halves what was noted."""
         with self.lock:
             if minutes := int((self.now() - self.halved_at) // 60):
                 self.halved_at += 60 * minutes
-                self.failures = Counter(
+                self.noted = Counter(
                     {
                         name: count >> minutes
-                        for name, count in self.failures.items()
+                        for name, count in self.noted.items()
                         if count >> minutes
                     }
                 )
-            self.failures[sender] += 1
+            self.noted.update(names)
 
 
 def network(client: str) -> str:
@@ -112,57 +126,44 @@ def network(client: str) -> str:
 
 
 class ConcurrencyLimit:
-    """Let at most `most` requests into Flask, or wait for it, so that slow ones never take the
-    threads that ticks need.
+    """Let few requests into Flask at once, and let others wait for it, so that slow ones never take
+    the threads that ticks need. At most `most` requests are in Flask or wait.
 
-    A tenth is for strangers' forms, each of which may cost an argon2 verification, and a half for
-    those of them that wait in line. Of the other two fifths, the forms of those who are known take
-    a half at most, and pages the rest.
+    Strangers' forms, each of which may cost an argon2 verification, have a line of their own, and
+    so have the forms of those who are known, and pages. What is refused is noted of its sender, and
+    so is each page of a stranger.
     """
 
-    def __init__(self, app: Wsgi, most: int, is_known: Known = lambda _environ: False) -> None:
-        self.app, self.is_known, others = app, is_known, max(1, most * 2 // 5)
-        self.strangers = Line(max(1, most // 10), max(1, most // 2))
-        self.others = threading.BoundedSemaphore(others)
-        self.known = threading.BoundedSemaphore(max(1, others // 2))
+    def __init__(self, app: Wsgi, most: int, known: Known = lambda _environ: "") -> None:
+        self.app, self.known_as = app, known
+        self.strangers = Line(most // 12, most * 5 // 12)
+        self.known = Line(most // 12, most // 12)
+        self.pages = Line(most // 9, most * 2 // 9)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        is_form = environ["REQUEST_METHOD"] not in ("GET", "HEAD")
-        if is_form and not self.is_known(environ):
-            return self._admit_stranger(environ, start_response)
-        with contextlib.ExitStack() as places:
-            for share in [self.known, self.others] if is_form else [self.others]:
-                if not share.acquire(blocking=False):
-                    return self._busy(environ, start_response)
-                places.callback(share.release)
-            return self.app(environ, start_response)
-
-    def _admit_stranger(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
-        sender = network(environ.get("REMOTE_ADDR", ""))
-        if not self.strangers.enter(sender):
-            return self._busy(environ, start_response)
+        is_page = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        known, address = self.known_as(environ), network(environ.get("REMOTE_ADDR", ""))
+        names = known or address, address
+        line = self.pages if is_page else self.known if known else self.strangers
+        if not line.enter(*names):
+            line.note(names[0])
+            return refuse(
+                environ,
+                "front.admission",
+                start_response,
+                "503 Service Unavailable",
+                BUSY,
+                ("Retry-After", "3"),
+            )
 
         def start(status: str, *answer: Any) -> Any:
-            if status.startswith("4"):
-                self.strangers.failed(sender)
+            if (is_page and not known) or status.startswith("4"):
+                line.note(names[0])
             return start_response(status, *answer)
 
         try:
             return self.app(environ, start)
         finally:
-            self.strangers.leave()
-
-    @staticmethod
-    def _busy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        return refuse(
-            environ,
-            "front.admission",
-            start_response,
-            "503 Service Unavailable",
-            BUSY,
-            ("Retry-After", "3"),
-        )
+            line.leave(*names)

@@ -19,7 +19,7 @@ from typing import Any
 from flask import has_request_context, request
 
 from dates import JST
-from front.admission import Known, Wsgi
+from front.admission import Known, Wsgi, network
 from front.clock import CSP
 from front.plain import BUSY, refuse
 
@@ -168,9 +168,9 @@ class BodyBuffer:
     """
 
     def __init__(
-        self, app: Wsgi, most: int, longest: int, is_known: Known = lambda _environ: False
+        self, app: Wsgi, most: int, longest: int, known: Known = lambda _environ: ""
     ) -> None:
-        self.app, self.longest, self.is_known = app, longest, is_known
+        self.app, self.longest, self.known = app, longest, known
         self.shares = {True: max(1, most // 3), False: max(1, most * 2 // 3)}
         self.reading: Counter[tuple[bool, str]] = Counter()
         self.lock = threading.Lock()
@@ -187,7 +187,7 @@ class BodyBuffer:
             return refuse(
                 environ, "front.bodies", start_response, "413 Content Too Large", sentence
             )
-        reader = self.is_known(environ), environ.get("REMOTE_ADDR", "")
+        reader = bool(self.known(environ)), network(environ.get("REMOTE_ADDR", ""))
         if not self._begin(reader):
             return refuse(
                 environ,
