@@ -195,10 +195,12 @@ def _named(answer: str) -> tuple[Passkey, str]:
     is for."""
     try:
         given = json.loads(answer)
-        credential, owner = str(given["id"]), _decoded(given["response"]["userHandle"]).decode()
+        # base64url: no database takes a NUL or half a surrogate pair, which JSON may hold
+        credential = str(given["id"]).encode("ascii").decode().replace("\0", "")
+        owner = _decoded(given["response"]["userHandle"]).decode()
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Unproven from error
-    own = Passkey.credential == credential.replace("\0", "")  # PostgreSQL takes no NUL
+    own = Passkey.credential == credential
     kept = Passkey.select(Passkey, Account, Member).join(Account).join(Member).where(own).first()
     if kept is None:
         raise Unproven(known=False)

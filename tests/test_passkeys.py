@@ -89,6 +89,27 @@ def test_a_login_by_passkey_ends_the_session_before_it_on_that_browser(nao, lock
     assert Session.select().where(Session.ended_at.is_null()).count() == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": "\ud800", "response": {"userHandle": ""}},
+        {"id": ["\ud800"], "response": {"userHandle": ""}},
+        {"id": "加", "response": {"userHandle": ""}},
+        {"id": "\0", "response": {"userHandle": ""}},
+        {"id": "x", "response": {"userHandle": "\ud800"}},
+        {"id": 1e400, "response": {"userHandle": "e"}},
+        {"id": "x", "response": []},
+        {},
+        [],
+        None,
+    ],
+    ids=ascii,
+)
+def test_an_answer_that_no_phone_gives_is_refused_as_any_other(stranger, answer):
+    asked(stranger, OPTIONS)
+    assert_refused(stranger, stranger.post(LOGIN, {"answer": json.dumps(answer)}))
+
+
 def test_a_challenge_is_good_once_also_for_a_copy_of_its_cookie(nao, stranger, lock, app):
     options = asked(stranger, OPTIONS)
     copy = Phone(app)
