@@ -240,12 +240,14 @@ class Account(Table):
         text = f"{self.password_hash}\n{self.temporary_hash}\n{self.email_key}"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
-    def hold(self) -> None:
-        """Lock the row until the transaction ends. Raise Stale if its password or address has
-        changed since it was read."""
+    def lock(self) -> Account | None:
+        """Lock the row until the transaction ends, and return it as it is now, or None."""
         rows = Account.select().where(Account.member == self.member_id)
-        now = (rows.for_update() if database.for_update else rows).first()
-        if now is None or now.mark != self.mark:
+        return (rows.for_update() if database.for_update else rows).first()
+
+    def hold(self) -> None:
+        """Lock the row. Raise Stale if its password or address has changed since it was read."""
+        if (now := self.lock()) is None or now.mark != self.mark:
             raise Stale
 
 
@@ -357,10 +359,8 @@ class Display(Table):
 
 
 class Counter(Table):
-    """Tries counted against one limit. `id` is a keyed hash: no address or login stands here.
-
-    Rows named `mail.…` are kept by accounts.housekeeping.
-    """
+    """Tries counted against one limit. `id` is a keyed hash, which holds no address and no login.
+    Rows named `mail.…` are kept by accounts.housekeeping."""
 
     id = CharField(primary_key=True, max_length=64)
     count = IntegerField()
@@ -369,8 +369,7 @@ class Counter(Table):
 
 
 class Audit(Table):
-    """The audit trail: which action, by which member, on which member's account. It holds no secret
-    and no personal data except row ids."""
+    """The audit trail: which action, by whom, on whose account. It names members by row id alone."""
 
     at = BigIntegerField(index=True)
     action = CharField()

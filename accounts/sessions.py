@@ -13,7 +13,9 @@ from models import Account, Audit, Challenge, Passkey, Session, Stale, Trust
 
 
 def end_everything(account: Account, now: float) -> None:
-    """End every session of the account, delete its trusts and passkeys, and void its codes."""
+    """End every session of the account, delete its trusts and passkeys, and void its codes. Wait
+    for what others are doing to the account, so that a login which has begun is ended, too."""
+    account.lock()
     Session.update(ended_at=int(now)).where(
         Session.account == account.member_id, Session.ended_at.is_null()
     ).execute()
@@ -85,22 +87,19 @@ def trust_phone(account: Account, device: str, now: float) -> tuple[Trust, str]:
     return trust, secret
 
 
-def trusted(secret: str, now: float, account: Account | None = None) -> Trust | None:
+def trusted(secret: str, now: float) -> Trust | None:
     """Return the trust that the secret from this cookie proves, or None if it has expired or does
-    not exist.
-
-    If `account` is given, the trust must belong to it.
-    """
+    not exist."""
     if not secret:
         return None
-    fits = [Trust.id == trust_id(secret), Trust.expires_at > int(now)]
-    fits += [Trust.account == account.member_id] if account else []
+    fits = Trust.id == trust_id(secret), Trust.expires_at > int(now)
     return Trust.select(Trust, Account).join(Account).where(*fits).first()
 
 
 def remove_trust(account: Account, trust_id: str, now: float) -> None:
     """Stop trusting a phone of this account, and end the phone's sessions."""
     with transaction():
+        account.lock()  # a login which has begun is waited for, and ended
         here = (
             Session.trust == trust_id,
             Session.account == account.member_id,

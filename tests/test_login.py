@@ -306,6 +306,20 @@ def test_every_try_costs_one_argon2_verification(
     assert len(calls) == 1
 
 
+def test_a_try_asks_the_database_as_much_whether_the_id_exists_or_not(enroll, letters, app, caplog):
+    enroll(NAO)
+    asked = []
+    for login_id in (letters[NAO][0], "Z999-999-999"):
+        phone = Phone(app)
+        phone.client.set_cookie("trust", "made up")
+        phone.get("/login")
+        caplog.clear()
+        with caplog.at_level("DEBUG", "peewee"):
+            phone.send(username=login_id, password="wrong")
+        asked.append([record.msg[0].split(" ")[0] for record in caplog.records])
+    assert asked[0] == asked[1] != []
+
+
 def test_a_trusted_phone_is_not_slowed_by_strangers_and_needs_no_code(enroll, letters, app, time):
     phone = enroll(NAO, trust="yes")
     phone.send("logout")

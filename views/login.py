@@ -71,7 +71,9 @@ def login() -> ResponseReturnValue:
         )
     keys, login_id = services().keys, fold_typed(form.values["username"])[:64]
     account = accounts.find(login_id)
-    trust = sessions.trusted(secret, now(), account) if account else None
+    trust = sessions.trusted(secret, now())  # asked alike whether the account exists or not
+    if trust and trust.account != account:
+        trust = None
     tries = _tries(login_id, trust)
     try:
         limits.take(keys, now(), *tries)
