@@ -3,6 +3,7 @@ imports Flask."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import unicodedata
@@ -160,11 +161,11 @@ def ask_reset(login_id: str, address: str, now: float) -> None:
     """Queue a reset mail if the account with this ID has this address.
 
     If it does not, the mail is queued and deleted within one transaction, so that both cases do the
-    same work.
+    same work. Do nothing if the account is deleted meanwhile.
     """
     account = find(login_id)
     fits = account is not None and account.password_hash and account.email_key == email_key(address)
-    with transaction():
+    with contextlib.suppress(IntegrityError), transaction():
         mail = Mail.queue("reset", account, address, now)
         if not fits:
             mail.delete_instance()

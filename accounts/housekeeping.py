@@ -9,8 +9,8 @@ from peewee import fn
 
 from models import SESSION_LIFE, Audit, Challenge, Counter, Mail, RosterImport, Session, Trust
 
-NAMELESS = ("login.failed", "reset.asked")
-"""What the trail notes without a member, where the ID typed is nobody's."""
+NAMELESS = ("login.failed", "passkey.failed", "reset.asked")
+"""What the trail notes without a member, if the ID typed or the passkey used is nobody's."""
 
 
 PORTION = 5000

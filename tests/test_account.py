@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from peewee import IntegrityError, ModelDelete
 
+import accounts
 import database
 import models
-from accounts import housekeeping, passwords
+from accounts import housekeeping, passwords, sessions
 from models import Audit
 from tests.support.people import PASSWORD
 from tests.support.phone import Phone
@@ -225,10 +229,16 @@ def test_what_is_over_is_deleted_and_the_trail_is_kept_as_long_as_set(nao, time)
     assert models.Account.get(models.Account.email == "nao@example.jp").password_hash
 
 
-def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, time):
-
+def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, app, time):
     models.Audit.delete().execute()
-    for action in ("login.failed", "reset.asked", "roster.imported", "members.purged"):
+    stranger = Phone(app)
+    for path in map(str, app.url_map.iter_rules()):  # whatever form a stranger sends
+        sent = {"username": "nobody", "password": "x", "email": "x@example.jp", "answer": "{}"}
+        stranger.client.post(path, data=sent, headers={"Sec-Fetch-Site": "same-origin"})
+    strangers = {line.action for line in models.Audit.select()}
+    assert strangers == {"login.failed", "passkey.failed", "reset.asked"}
+    assert not models.Audit.select().where(models.Audit.member.is_null(False)).exists()
+    for action in ("roster.imported", "members.purged"):
         Audit.note(time(), action, None)
     for action in ("login.failed", "reset.asked"):
         Audit.note(time(), action, None, models.Account.get().member_id)
@@ -238,7 +248,7 @@ def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, time):
         return [(line.action, line.member is None) for line in lines]
 
     housekeeping.sweep(time() + 7 * 86400, audit_days=30)
-    assert len(kept()) == 6
+    assert len(kept()) == 7
     housekeeping.sweep(time() + 7 * 86400 + 1, audit_days=30)
     assert kept() == [
         ("roster.imported", True),
@@ -246,6 +256,61 @@ def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, time):
         ("login.failed", False),
         ("reset.asked", False),
     ]
+
+
+@pytest.mark.parametrize("ending", ["reissue", "trust removed"])
+def test_a_login_that_had_begun_does_not_outlive_what_ends_it(
+    trusted, app, letters, time, monkeypatch, tmp_path, ending
+):
+    monkeypatch.setattr("commands.people.moment", time)
+    held, go_on, noted = threading.Event(), threading.Event(), Audit.note
+
+    def slow(now, action, *rest):
+        if action == "login":  # start_session holds the account here
+            held.set()
+            go_on.wait(20)
+        noted(now, action, *rest)
+
+    monkeypatch.setattr(Audit, "note", slow)
+    account, trust = accounts.find(letters[NAO][0]), models.Trust.get()
+    models.database.close()
+    with ThreadPoolExecutor(1) as pool:
+        login = pool.submit(sessions.start_session, account, "x", time(), trust, time() + 86400)
+        assert held.wait(20)
+        threading.Timer(0.3, go_on.set).start()  # while the other waits for it
+        if ending == "reissue":
+            out = ["--credentials", str(tmp_path / "letter.csv")]
+            done = app.test_cli_runner().invoke(
+                args=["members", "reissue", letters[NAO][0], "--addressee", NAO, *out]
+            )
+            assert done.exit_code == 0, done.output
+        else:
+            trusted.post("/account/trusts/remove", {"trust": trust.id})
+        started = login.result(20)
+    assert models.Session.get_by_id(started.id).ended_at is not None
+
+
+@pytest.mark.parametrize("page", ["certificate", "forgot"])
+def test_an_account_that_is_deleted_while_a_page_uses_it_is_no_error(
+    nao, letters, monkeypatch, page
+):
+    member = accounts.find(letters[NAO][0]).member_id
+    table, name = {"certificate": (models.Display, "create"), "forgot": (models.Mail, "queue")}[
+        page
+    ]
+    real = getattr(table, name)
+
+    def meanwhile(*args, **values):
+        accounts.withhold([member])
+        return real(*args, **values)
+
+    path = nao.page.link("/certificates/")
+    monkeypatch.setattr(table, name, meanwhile)
+    if page == "certificate":
+        assert nao.get(path).url == "/login"
+    else:
+        ask = {"username": letters[NAO][0], "email": "nao@example.jp"}
+        assert nao.post("/password/forgot", ask).status == 200
 
 
 def test_a_trail_of_no_days_ends_no_login_that_runs(nao, time):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, current_app, redirect, render_template, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
-from peewee import DataError
+from peewee import DataError, IntegrityError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from database import AWAY, reason
@@ -23,11 +23,13 @@ SENTENCES = {
     503: _("ただいま混み合っているか、点検中です。1分ほど待って、もう一度お試しください。"),
     500: _("うまく表示できませんでした。1分ほど待って、もう一度お試しください。"),
 }
+FOREIGN_KEY = "IntegrityError 23503", "IntegrityError SQLITE_CONSTRAINT_FOREIGNKEY"
 
 
 def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, explain)
     app.register_error_handler(Stale, start_again)
+    app.register_error_handler(IntegrityError, gone)
     app.register_error_handler(DataError, no_such_text)
     for error in AWAY:
         app.register_error_handler(error, no_database)
@@ -51,6 +53,14 @@ def start_again(_error: Stale) -> ResponseReturnValue:
     """Redirect to the login, since the password changed while this request used it."""
     session.clear()
     return redirect(url_for("login.login"), 303)
+
+
+def gone(error: IntegrityError) -> ResponseReturnValue:
+    """Redirect to the login, since an account that this request used was deleted meanwhile. Any
+    other violation is a fault of the program, and stays an error."""
+    if reason(error) not in FOREIGN_KEY:
+        raise error
+    return start_again(Stale())
 
 
 def no_such_text(_error: DataError) -> ResponseReturnValue:
