@@ -48,6 +48,7 @@ def make_plan(
     checks.check_households(plan, findings)
     checks.check_incomplete(plan, findings)
     checks.check_replaced(plan, findings, allow_changes)
+    checks.check_hidden(plan, findings)
     checks.check_silent(plan, findings)
     if not findings.errors:
         holders.count_holders(plan)

@@ -160,6 +160,16 @@ def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) ->
         findings.error(line, plan.roster.title("birth_date"), born, text)
 
 
+def check_hidden(plan: Plan, findings: Findings) -> None:
+    """Warn of new people who stay withheld, since they are withheld under another key."""
+    text = (
+        "登録されている不開示の人と、氏名・生年月日・性別が同じです。同じ人とみなし、不開示のままにしました。"
+        "不開示にしないときは 0 を入力してください"
+    )
+    for line in plan.recognized:
+        findings.warning(line, plan.roster.title("withheld"), "", text)
+
+
 def check_silent(plan: Plan, findings: Findings) -> None:
     """Refuse a file with dates of certificates that says of nobody whether they get one: everybody
     would go without in silence. Warn of each row with such a date that loses a certificate."""

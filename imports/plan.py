@@ -54,6 +54,7 @@ class Plan:
         self.altered = 0
         self.fields: dict[str, int] = {}
         self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
+        self.recognized: list[int] = []  # lines of new people who are withheld ones under a new key
         self.lifted: list[tuple[int, int]] = []
         self.letters_needed = 0
         self.left_out = 0
@@ -126,6 +127,8 @@ def match_keys(plan: Plan) -> None:
         )
     if plan.one("SELECT count(*) FROM hit") > known:
         _find_replaced(plan)
+    if plan.roster.rows > plan.one("SELECT count(*) FROM hit"):
+        _keep_hidden(plan)
     if "lost_on" in plan.kept:
         loss = "UPDATE staged SET lost_on = m.lost_on FROM hit h JOIN member m ON m.id = h.id WHERE h.line = staged.line"
         plan.work.execute(loss)
@@ -150,6 +153,27 @@ def _find_replaced(plan: Plan) -> None:
         plan.work.execute(
             f"UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line IN ({hidden})"
         )
+
+
+def _keep_hidden(plan: Plan) -> None:
+    """Find the new people who are stored as withheld under another 記号, 番号, 枝番 or 加入者ID, by sex,
+    birth date and name. They stay withheld: nothing but an explicit 0 lifts that.
+
+    Spaces in names do not count. The same 氏名カナ is the same name, however it is written.
+    """
+    plain = "replace(replace({0}.name, ' ', ''), '　', '') = replace(replace({1}.name, ' ', ''), '　', '')"
+    same = f"({plain.format('s', 'm')} OR (s.kana = m.kana AND s.kana <> ''))"
+    plan.recognized = [
+        line
+        for (line,) in plan.rows(
+            "WITH m AS MATERIALIZED (SELECT DISTINCT birth_date, sex, name, kana FROM member WHERE withheld)"
+            " SELECT DISTINCT s.line FROM staged s CROSS JOIN m WHERE s.withheld IS NULL AND s.line NOT IN (SELECT line FROM hit)"
+            f" AND m.birth_date = s.birth_date AND m.sex = s.sex AND {same} ORDER BY 1"
+        )
+    ]
+    plan.work.executemany(
+        "UPDATE staged SET withheld = 1 WHERE line = ?", [(line,) for line in plan.recognized]
+    )
 
 
 def compare(plan: Plan, also: Sequence[str] = ()) -> None:

@@ -426,6 +426,45 @@ def test_what_a_subscriber_allowed_ends_when_a_roster_withholds_them_and_does_no
     assert stored("branch", "shows_children", "allowed_by") == rest
 
 
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"記号": "900"},
+        {"枝番": "07"},
+        {"加入者ID": "other", "枝番": "07"},
+        {"記号": "900", "氏名": "佐倉　美咲"},
+        {"記号": "900", "氏名": "佐倉 美●", "氏名カナ": "サクラ ミサキ"},
+    ],
+    ids=str,
+)
+def test_a_withheld_person_stays_so_under_another_key(clerk, moved):
+    kana = {"氏名カナ": "サクラ ミサキ"}
+    clerk.roster([HEAD, WIFE | kana | {"不開示": "1"}])
+    renumbered = {key: value for key, value in moved.items() if key == "記号"}
+    head, wife = HEAD | renumbered, WIFE | kana | moved
+    done = clerk.roster([head, wife, CHILD | renumbered])
+    assert "line 3, column 不開示, value : （警告）登録されている不開示の人と" in done["out"]
+    assert "美咲" not in done["out"]
+    wives = Member.select().where(Member.birth_date == WIFE["生年月日"])
+    assert [person.withheld for person in wives] == [True, True]
+    assert not Account.select().join(Member).where(Member.withheld).exists()
+    assert "佐倉 美咲" not in [row["氏名"] for row in clerk.letters]
+    again = clerk.roster([head, wife, CHILD | renumbered])
+    assert "登録されている不開示の人と" not in again["out"]
+    clerk.roster([head, wife | {"不開示": "0"}, CHILD | renumbered])
+    assert [row["氏名"] for row in clerk.letters] == [wife["氏名"]]
+
+
+def test_whoever_only_resembles_a_withheld_person_is_not_withheld(clerk):
+    clerk.roster([HEAD, WIFE | {"不開示": "1"}])
+    other = WIFE | {"枝番": "07", "氏名": "佐倉 美和", "氏名カナ": "サクラ ミワ"}
+    twin = WIFE | {"枝番": "08", "生年月日": "1982-09-09"}
+    said = WIFE | {"枝番": "09", "不開示": "0"}
+    done = clerk.roster([HEAD, other, twin, said])
+    assert (done["added"], done["warnings"]) == (3, 0), done["out"]
+    assert Member.select().where(Member.withheld).count() == 1
+
+
 def test_who_is_withheld_stays_so_where_another_turns_withheld_in_the_same_file(clerk):
     clerk.roster([HEAD, WIFE | {"不開示": "1"}, CHILD])
     done = clerk.roster([HEAD, WIFE | {"備考": "新しい"}, CHILD | {"不開示": "1"}])
