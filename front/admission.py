@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import re
 import threading
 import time
 from collections import Counter
@@ -115,9 +116,10 @@ class Line:
 
 def network(client: str) -> str:
     """Return the client's address as limits count it: an IPv6 network of 64 bits, which one home
-    has, counts as one."""
+    has, counts as one, and the port that some proxies add does not count."""
+    alone = re.sub(r"^(?:\[(.*)\]|([\d.]+))(?::\d+)?$", r"\1\2", client)
     try:
-        found = ipaddress.ip_address(client.partition("%")[0])
+        found = ipaddress.ip_address(alone.partition("%")[0])
     except ValueError:
         return client[:64]
     if isinstance(found, ipaddress.IPv6Address):

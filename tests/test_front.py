@@ -392,6 +392,9 @@ def known(app, path: str, phone: Phone | None = None) -> str:
         ("::ffff:203.0.113.7", "203.0.113.7", True),
         ("fe80::1%eth0", "fe80::2%eth1", True),
         ("203.0.113.7", "203.0.113.8", False),
+        ("203.0.113.7:50000", "203.0.113.7:50001", True),
+        ("203.0.113.7:50000", "203.0.113.8:50000", False),
+        ("[2001:db8::1]:50000", "2001:db8::2", True),
     ],
 )
 def test_an_ipv6_network_counts_as_one_address(app, one, other, same):
@@ -453,7 +456,8 @@ def test_of_slow_pages_a_fifth_of_the_threads_are_held_at_most(sixteen):
     assert answers == [200] * 3 + [503] * 5
 
 
-def test_one_address_cannot_take_every_reader_of_bodies(sixteen):
+@pytest.mark.parametrize("one", ["203.0.113.7", "2001:db8::{}"])
+def test_one_address_cannot_take_every_reader_of_bodies(sixteen, one):
     held = Held()
 
     def send(address: str):
@@ -462,7 +466,7 @@ def test_one_address_cannot_take_every_reader_of_bodies(sixteen):
             "/login", headers={"Sec-Fetch-Site": "same-origin"}, environ_overrides=sent
         )
 
-    addresses = iter(["203.0.113.7"] * 7 + ["198.51.100.1"])
+    addresses = iter([*(one.format(number) for number in range(1, 8)), "198.51.100.1"])
     others: list[int] = []
 
     def ask():
