@@ -61,7 +61,8 @@ def find(login_id: str) -> Account | None:
 
 def finish_registration(challenge: Challenge, now: float) -> bool:
     """Give the account the address and password that were entered on first use, void its other
-    codes, and queue a mail that keeps the login ID for its owner.
+    codes, and queue a mail that keeps the login ID for its owner. If a reissue has kept an address,
+    and this is another, tell the owner there, too.
 
     Call it when the code was right. Return False if another account has taken the address in the
     meantime. Raise Stale if the temporary password is no longer in force.
@@ -70,7 +71,7 @@ def finish_registration(challenge: Challenge, now: float) -> bool:
         challenge,
         "account.registered",
         now,
-        tell=("registered", challenge.email or ""),
+        tell={"registered": challenge.email, "email_changed": _former(challenge)},
         temporary_hash=None,
         password_hash=challenge.password_hash,
         registered_at=int(now),
@@ -83,15 +84,21 @@ def finish_email(challenge: Challenge, now: float) -> bool:
     Call it when the code was right. Return False if another account has taken the address in the
     meantime. Raise Stale if the password has changed.
     """
-    tell = "email_changed", challenge.account.email or ""
+    tell = {"email_changed": challenge.account.email}
     return _settle(challenge, "account.email_changed", now, tell=tell)
 
 
+def _former(challenge: Challenge) -> str | None:
+    """Return the account's present address if the challenge's is another, or None."""
+    same = challenge.account.email_key == email_key(challenge.email or "")
+    return None if same else challenge.account.email
+
+
 def _settle(
-    challenge: Challenge, action: str, now: float, *, tell: tuple[str, str], **changes: object
+    challenge: Challenge, action: str, now: float, *, tell: dict[str, str | None], **changes: object
 ) -> bool:
-    """Store what the challenge has proven, and queue the mail that says so: its kind, and the
-    address that it goes to, if there is one. Return whether the address was still free."""
+    """Store what the challenge has proven, and queue the mails that say so: by their kind, the
+    address that each goes to, if there is one. Return whether the address was still free."""
     email, account = challenge.email or "", challenge.account
     try:
         with transaction():
@@ -101,8 +108,9 @@ def _settle(
             ).execute()
             sessions.void_codes(account, now)
             Audit.note(now, action, account.member_id)
-            if tell[1]:
-                Mail.queue(tell[0], account, tell[1], now)
+            for kind, address in tell.items():
+                if address:
+                    Mail.queue(kind, account, address, now)
     except IntegrityError:
         return False
     return True

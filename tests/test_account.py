@@ -15,6 +15,7 @@ from accounts import housekeeping, passwords, sessions
 from models import Audit
 from tests.support.people import PASSWORD
 from tests.support.phone import Phone
+from tests.support.sample import logins_in
 
 NAO, NEW = "佐倉 直人", "four silent otters 31"
 
@@ -256,6 +257,28 @@ def test_lines_of_the_trail_that_name_nobody_go_after_a_week(nao, app, time):
         ("login.failed", False),
         ("reset.asked", False),
     ]
+
+
+@pytest.mark.parametrize("email", ["nao@example.jp", "other@example.jp"])
+def test_an_address_that_a_reissue_kept_is_told_if_the_letter_registers_another(
+    nao, app, letters, time, mails, monkeypatch, tmp_path, email
+):
+    monkeypatch.setattr("commands.people.moment", time)
+    letter = tmp_path / "letter.csv"
+    arguments = ["--keep-email", "--credentials", str(letter)]
+    done = app.test_cli_runner().invoke(args=["members", "reissue", letters[NAO][0], *arguments])
+    assert done.exit_code == 0, done.output
+    time.pass_(16 * 60)
+    mails.clear()
+    phone = Phone(app)
+    phone.get("/login")
+    login_id, temporary = logins_in(tmp_path, "letter.csv")[NAO]
+    phone.send(username=login_id, password=temporary)
+    phone.send(bday="19790612", new_password=NEW, email=email)
+    phone.send(code=mails.code)
+    assert phone.page.url == "/", phone.page.text
+    told = [mail["To"] for mail in mails if "変わりました" in mail["Subject"]]
+    assert told == ["nao@example.jp"] * (email != "nao@example.jp")
 
 
 @pytest.mark.parametrize("ending", ["reissue", "trust removed"])

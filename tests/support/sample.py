@@ -47,9 +47,9 @@ def import_sample(folder: Path) -> dict[str, tuple[str, str]]:
     return logins_in(folder)
 
 
-def logins_in(folder: Path) -> dict[str, tuple[str, str]]:
+def logins_in(folder: Path, name: str = "letters.csv") -> dict[str, tuple[str, str]]:
     """Return the login ID and the temporary password of each name in the letters in the folder."""
-    with (folder / "letters.csv").open(encoding="utf-8-sig", newline="") as file:
+    with (folder / name).open(encoding="utf-8-sig", newline="") as file:
         return {
             row["氏名"]: (row["ログインID"], row["仮パスワード"]) for row in csv.DictReader(file)
         }
