@@ -8,17 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen
 
-import models
-from accounts import passwords
 from bench.live import line
-from database import database
 from tests.support.browser import Browser
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, open_displays
 from tests.support.machines import workers
+from tests.support.people import PASSWORD
 from tests.support.servers import environment, serving
 
 LOGINS, AT_ONCE = 1000, 80
-PASSWORD = "correct horse battery 9"  # noqa: S105
 
 
 def resident(process: Popen[bytes], name: str = "VmRSS") -> list[int]:
@@ -54,13 +51,7 @@ def main() -> None:
             "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox",
         }
         open_displays(env, LOGINS)
-        hashed = passwords.hash_password(PASSWORD)
-        with database.connection_context():
-            for number in range(1, LOGINS + 1):
-                models.Account.update(
-                    login_id=f"K{number:09}", password_hash=hashed, email=f"{number}@example.jp"
-                ).where(models.Account.member == number).execute()
-        database.close_all()
+        give_passwords(range(1, LOGINS + 1))
         with serving("app:serve", WORKERS="2", **env) as (port, process):
             line("MB of each worker, idle", f"{resident(process)}", "70")
             with ThreadPoolExecutor(AT_ONCE) as crowd:

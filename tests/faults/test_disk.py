@@ -14,16 +14,15 @@ import pytest
 
 import database
 import models
-from accounts import passwords
 from tests.support.crowd import hold
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, open_displays
 from tests.support.machines import status, until
 from tests.support.people import PASSWORD
 from tests.support.postgres import Cluster
 from tests.support.servers import environment, serving
 from tests.support.volumes import Volume
 
-FORM = urllib.parse.urlencode({"username": "A234567892", "password": PASSWORD})
+FORM = urllib.parse.urlencode({"username": "K000000001", "password": PASSWORD})
 
 
 @pytest.fixture
@@ -37,10 +36,8 @@ def volume():
 
 def open_phones(settings: dict[str, str], count: int = 20) -> list:
     """The phones of as many members, the first of whom may log in by FORM."""
-    phones, hashed = open_displays(settings, count), passwords.hash_password(PASSWORD)
-    changes = {"password_hash": hashed, "email": "p@example.jp", "login_id": "A234567892"}
-    models.Account.update(**changes).where(models.Account.member == 1).execute()
-    models.database.close_all()
+    phones = open_displays(settings, count)
+    give_passwords(range(1, 2))
     return phones
 
 
