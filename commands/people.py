@@ -163,7 +163,7 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         member: Member = account.member
         password = next(iter(temporary_passwords(1)))
         number = member.insurer_number, member.symbol, member.number, member.branch
-        to = " ".join((addressee or _addressee(member, dates.today(now))).split())
+        to = " ".join((addressee or "").split()) or _addressee(member, dates.today(now))
         cells = (
             grouped(account.login_id),
             grouped(password),
