@@ -51,6 +51,7 @@ $(shell $(SOUND) || rm -f .venv/installed)
 
 .venv/installed: requirements/run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kakunin needs Python 3.11 or newer, such as: make PYTHON=python3.11")'
+	@echo 'Fetching the pinned packages into .venv, which takes a minute ...'
 	@$(SOUND) || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
