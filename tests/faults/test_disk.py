@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import urllib.parse
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -27,11 +25,8 @@ FORM = urllib.parse.urlencode({"username": "K000000001", "password": PASSWORD})
 
 @pytest.fixture
 def volume():
-    """A small volume, in a folder that PostgreSQL's own user can enter."""
-    with tempfile.TemporaryDirectory(prefix="kakunin-volume-") as name:
-        (folder := Path(name)).chmod(0o755)
-        with Volume(folder) as mounted:
-            yield mounted
+    with Volume() as mounted:
+        yield mounted
 
 
 def open_phones(settings: dict[str, str], count: int = 20) -> list:
