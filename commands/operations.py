@@ -176,7 +176,8 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
 def backup(file: Path) -> None:
     """Copy an SQLite database into FILE, which must not exist, while it serves."""
     if not is_sqlite():
-        command = f"PGSERVICE=kakunin pg_dump --format=custom --file={shlex.quote(str(file))}"
+        named = "PGSERVICEFILE=/etc/kakunin.pgservice PGSERVICE=kakunin"
+        command = f"{named} pg_dump --format=custom --file={shlex.quote(str(file))}"
         raise Failed(
             f"PostgreSQL is backed up by its own program: {command}\n"
             "docs/operations.md says what the service file holds. A password on the command line would be seen in ps."

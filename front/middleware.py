@@ -38,7 +38,7 @@ HEADERS = [
     ),
 ]
 HEAD_MOST = 16 * 1024
-HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+HSTS = ("Strict-Transport-Security", "max-age=31536000")
 METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
 REQUEST_ID = "kakunin.request_id"
 """Where the environ holds the request's id."""

@@ -8,8 +8,10 @@ import logging
 import re
 import smtplib
 import sqlite3
+import subprocess
 import threading
 
+import click
 import psycopg
 import pytest
 from peewee import InterfaceError, OperationalError
@@ -319,6 +321,41 @@ def test_the_japanese_page_types_the_commands_of_the_english_one():
 
     assert len(typed("operations.ja.md")) > 10
     assert typed("operations.ja.md") - typed("operations.md") == set()
+
+
+TYPED = re.compile(
+    r"(?:^ +|&& |`|\(|bin/)(?:kakunin|flask) ([a-z]+ ?.*?)(?= &&| \||`| > | +#|\)|$)", re.M
+)
+"""A command of the program in a page: in a block of code, or between backticks."""
+
+
+def test_each_command_that_a_page_types_is_there_with_its_options(app):
+    seen = set()
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = path.read_text("utf-8").replace("\\\n", " ")
+        for words in (typed.split() for typed in TYPED.findall(text)):
+            command = app.cli
+            while words[:1] not in ([], ["…"]) and isinstance(command, click.Group):
+                name = words.pop(0).rstrip(",")
+                command = command.commands.get(name) or pytest.fail(f"{path.name}: {name}")
+                seen.add(name)
+            options = {word.partition("=")[0] for word in words if word.startswith("--")}
+            there = {name for option in command.params for name in option.opts}
+            assert options <= there, (path.name, command.name, options - there)
+    assert {"backup", "import", "print", "reissue", "withhold", "purge", "export"} <= seen
+
+
+def test_the_shell_reads_each_block_of_the_operators_pages():
+    for page in ("operations.md", "operations.ja.md"):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        blocks = re.findall(r"(?:^(?: {4}.*)?\n)*^ {4}.*\n", text, re.M)
+        scripts = [block for block in blocks if re.search(r"\$\(|&&|#!/bin/sh", block)]
+        assert scripts, page
+        for script in scripts:
+            read = subprocess.run(
+                ["bash", "-n"], input=script, capture_output=True, text=True, check=False
+            )
+            assert not read.stderr, (script, read.stderr)
 
 
 def test_logins_codes_displays_and_sessions_are_counted_while_they_last(stats, enroll, time):

@@ -180,6 +180,17 @@ def test_the_proxy_takes_modern_ciphers_alone_and_no_flood_of_forms(two):
     status, page = send("GET")
     assert status == 503
     assert "1分ほど待って" in page
+    link.request("GET", "/static/none.css")
+    answer = link.getresponse()
+    assert "1分ほど待って" in answer.read().decode()
+    stated = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Strict-Transport-Security": "max-age=31536000",
+    }
+    assert {name: answer.headers[name] for name in stated} == stated
     link.close()
 
 
