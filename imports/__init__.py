@@ -6,7 +6,15 @@ import datetime as dt
 from collections.abc import Callable
 
 from imports import checks, holders
-from imports.plan import Plan, compare, end_missing, match_keys, match_persons, stage
+from imports.plan import (
+    Plan,
+    compare,
+    end_missing,
+    keep_withheld,
+    match_keys,
+    match_persons,
+    stage,
+)
 from imports.targets import give, stage_targets
 from imports.workspace import Workspace
 from roster import Roster
@@ -42,11 +50,13 @@ def make_plan(
     work.execute("CREATE INDEX stage.staged_household ON staged (household, branch, relation)")
     checks.check_twice(plan, findings)
     match_keys(plan)
+    checks.warn_of_withheld(plan, findings, keep_withheld(plan))
     give(plan, findings, full)
     compare(plan, holders.moves(plan))
     end_missing(plan, full)
     checks.check_households(plan, findings)
     checks.check_incomplete(plan, findings)
+    checks.check_known(plan, findings)
     checks.check_replaced(plan, findings, allow_changes)
     checks.check_silent(plan, findings)
     if not findings.errors:

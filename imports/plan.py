@@ -21,6 +21,8 @@ SENSITIVE = ("birth_date", "name", "sex")
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 ALTERED = f"SELECT line, 0 AS listed, id, {', '.join(FIELDS)} FROM changed JOIN staged USING (line)"
 """Whoever changes, with the new fields. `listed` is 1 if the line is one of the list of targets."""
+BARE = "replace(replace({0}.name, ' ', ''), '　', '')"
+"""SQL for a name without its spaces."""
 TABLES = f"""
 CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(STAGED)});
 CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
@@ -150,6 +152,22 @@ def _find_replaced(plan: Plan) -> None:
         plan.work.execute(
             f"UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line IN ({hidden})"
         )
+
+
+def keep_withheld(plan: Plan) -> list[int]:
+    """Withhold newcomers whose name and birth date are those of a withheld person, and return their
+    lines: whoever moves to another key is not shown by that."""
+    if not plan.one("SELECT EXISTS (SELECT 1 FROM member WHERE withheld)"):
+        return []
+    plan.work.executescript(
+        f"CREATE TABLE stage.shy AS SELECT birth_date, {BARE.format('m')} AS name FROM member m WHERE withheld;"
+        "CREATE INDEX stage.shy_born ON shy (birth_date, name);"
+    )
+    rows = plan.rows(
+        "UPDATE staged SET withheld = 1 WHERE withheld IS NULL AND line NOT IN (SELECT line FROM hit)"
+        f" AND (birth_date, {BARE.format('staged')}) IN (SELECT birth_date, name FROM shy) RETURNING line"
+    )
+    return sorted(line for (line,) in rows)
 
 
 def compare(plan: Plan, also: Sequence[str] = ()) -> None:
