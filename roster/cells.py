@@ -79,7 +79,8 @@ def mended_value(text: str) -> str:
     """Return the text of a cell that is no free text, mended, without the apostrophe that keeps
     Excel from changing it, and a whole number without its decimals: 123.0."""
     text = mended(text).removeprefix("'")
-    return found[1] if (found := _WHOLE.fullmatch(text)) else text
+    found = _WHOLE.fullmatch(text) if ".0" in text else None
+    return found[1] if found else text
 
 
 class Column:
@@ -214,7 +215,9 @@ class Text(Column):
             return None
         if self._required and not all(stripped):
             return None
-        if not NOTHING.isdisjoint(stripped) or self._is_spoiled(f"\n{joined}"):
+        if ("N" in joined or "n" in joined) and not NOTHING.isdisjoint(stripped):
+            return None
+        if self._is_spoiled(f"\n{joined}"):
             return None
         if not self._look.search(joined):
             self._calm = True

@@ -199,7 +199,7 @@ class TextFile:
                 raise Unreadable(
                     '1行が長すぎます。閉じていない引用符（"）がないか確かめて、CSV UTF-8で保存し直してください。'
                 )
-            if line[-1] == _EOF or line[0] == _EOF:
+            if _EOF in line and _EOF in (line[0], line[-1]):
                 line = line.replace(_EOF, "") or "\n"
             yield line
 
