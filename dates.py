@@ -35,6 +35,7 @@ _WESTERN = re.compile(r"(\d{4})([-/.年])(\d{1,2})([-/.月])(\d{1,2})日?")
 _ERA_NAME = "(明治?|大正?|昭和?|平成?|令和?|[MTSHR])"
 _ERA = re.compile(rf"{_ERA_NAME}(元|\d{{1,2}})([-/.年])(\d{{1,2}})([-/.月])(\d{{1,2}})日?")
 _ERA_DIGITS = re.compile(rf"{_ERA_NAME}(\d\d)(\d\d)(\d\d)")
+_WEEKDAY = re.compile(rf"\([{WEEKDAYS}](曜日?)?\)$")
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
 
 
@@ -75,7 +76,7 @@ def parse_date(text: str, era_codes: str = "pension") -> dt.date:
     if len(text) > 40:
         raise BadDate(f"日付として読めません。{EXPECTED}")
     folded = unicodedata.normalize("NFKC", text).strip().upper()
-    plain = _MIDNIGHT.sub("", folded).translate(_ALIKE).replace(" ", "")
+    plain = _MIDNIGHT.sub("", _WEEKDAY.sub("", folded)).translate(_ALIKE).replace(" ", "")
     if not plain.isascii() or not plain.isdigit():
         return _written(plain)
     if len(plain) == 8:

@@ -115,6 +115,12 @@ def _choices(command: Any) -> Any:
             metavar="LIST",
             help="The list of who gets a certificate: keys and 交付事由. Others keep theirs.",
         ),
+        click.option(
+            "--targets-columns",
+            type=FILE,
+            metavar="MAP",
+            help="A map of the list's own columns, as that of FILE.",
+        ),
         click.option("--issued-on", type=Day(), help="交付年月日 of those in LIST."),
         click.option("--expires-on", type=Day(), help="有効期限 of those in LIST."),
         click.option(
@@ -259,6 +265,7 @@ def _plan(
     columns: Path | None,
     sheet: str | None,
     targets: Path | None,
+    targets_columns: Path | None,
     issued_on: dt.date | None,
     expires_on: dt.date | None,
     no_mail: bool,
@@ -269,7 +276,9 @@ def _plan(
     source = Roster(file, insurers, today, era_codes, columns=columns, sheet=sheet)
     listed = None
     if targets:
-        listed = TargetList(targets, insurers, today, era_codes, issued_on, expires_on)
+        listed = TargetList(
+            targets, insurers, today, era_codes, issued_on, expires_on, targets_columns
+        )
     with _progress(file) as progress:
         plan = make_plan(work, source, findings, today, listed, progress=progress, **choices)
     plan.tells = not no_mail
@@ -279,8 +288,10 @@ def _plan(
 def _check_days(choices: dict[str, Any]) -> None:
     """Raise UsageError if the days of the list's certificates cannot be, or have no list."""
     days = choices["issued_on"], choices["expires_on"]
-    if any(days) and not choices["targets"]:
-        raise click.UsageError("--issued-on と --expires-on は、--targets と一緒に使います。")
+    if (any(days) or choices["targets_columns"]) and not choices["targets"]:
+        raise click.UsageError(
+            "--issued-on、--expires-on、--targets-columns は、--targets と一緒に使います。"
+        )
     for _, text in date_faults(*(day.isoformat() if day else "" for day in days)):
         raise click.UsageError(f"--expires-on は、{text}。")
 

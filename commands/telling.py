@@ -32,6 +32,8 @@ def tell_plan(plan: Plan, findings: Findings, mails_per_minute: int) -> None:
         click.echo(f"  不開示の解除: {line}行目の人がWebに表示されるようになります")
     if findings.reported:
         _report_people(plan, findings)
+    for sentence in (*roster.doubts, *(plan.listed.doubts if plan.listed else ())):
+        click.echo(sentence)
     if sentence := _mails(plan, mails_per_minute):
         click.echo(sentence)
     after, before = (

@@ -6,7 +6,14 @@ import datetime as dt
 from collections.abc import Callable
 
 from imports import checks, holders
-from imports.plan import Plan, compare, end_missing, match_keys, match_persons, stage
+from imports.plan import (
+    Plan,
+    compare,
+    end_missing,
+    match_keys,
+    match_persons,
+    stage,
+)
 from imports.targets import give, stage_targets
 from imports.workspace import Workspace
 from roster import Roster
@@ -47,6 +54,7 @@ def make_plan(
     end_missing(plan, full)
     checks.check_households(plan, findings)
     checks.check_incomplete(plan, findings)
+    checks.check_known(plan, findings)
     checks.check_replaced(plan, findings, allow_changes)
     checks.check_hidden(plan, findings)
     checks.check_silent(plan, findings)

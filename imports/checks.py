@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from imports.plan import Plan
-from roster.findings import Findings
+import re
+
+from imports.plan import BARE, Plan
+from roster.findings import Findings, shown
 
 SHARE, FEW = 0.05, 20
 """More than this share of people, and more than so many, may not end, change or lose their
@@ -145,6 +147,42 @@ def check_incomplete(plan: Plan, findings: Findings) -> None:
             findings.error(line, plan.roster.title(name), "", text)
 
 
+def check_known(plan: Plan, findings: Findings) -> None:
+    """Find newcomers who are stored under another key, by name and birth date: refuse those whose
+    key differs by zeros in front, which Excel drops, or a kind of hyphen, and warn of the others. Each would be two
+    people from now on, with two logins."""
+    if not (plan.added and plan.stored):
+        return
+    together = _together("s", "m", f"'{plan.today}'")
+    plan.work.executescript(
+        "CREATE TABLE stage.newcomer AS SELECT line, person_id, household, symbol, number, branch, birth_date, qualified_on, lost_on,"
+        f" insurer_number, sex, {BARE.format('s')} AS name FROM staged s WHERE line NOT IN (SELECT line FROM hit);"
+        "CREATE INDEX stage.newcomer_born ON newcomer (birth_date, name);"
+    )
+    for line, number, known, symbol, new, old, stays in plan.rows(
+        f"SELECT s.line, s.number, m.number, m.symbol, s.household || s.branch, m.household || m.branch, {LEFT}"
+        f" FROM member m CROSS JOIN newcomer s ON s.birth_date = m.birth_date AND s.name = {BARE.format('m')} AND s.sex = m.sex"
+        " AND s.insurer_number = m.insurer_number WHERE m.id NOT IN (SELECT id FROM hit)"
+        " AND (s.person_id IS NULL OR m.person_id IS NULL)"
+        f" AND m.id NOT IN (SELECT id FROM replaced) AND NOT m.withheld AND {together} ORDER BY 1"
+    ):
+        key = f"記号 {shown(symbol) or 'なし'} 番号 {shown(known)}"
+        if new != old and _bare_key(new) == _bare_key(old):
+            text = (
+                f"先頭の0やハイフンだけがちがう人（{key}）が登録されています。登録と同じに直してください（0はExcelが消します）。"
+                "番号を改めたのであれば、前の番号の資格喪失も同じファイルに入れてください"
+            )
+            findings.error(line, plan.roster.title("number"), number, text)
+        elif stays:
+            text = f"氏名・生年月日・性別が同じ人（{key}）が登録されていて、資格が続いています。同じ人であれば、記号・番号を直すか、前の番号の資格喪失も入れてください"
+            findings.warning(line, plan.roster.title("number"), number, text)
+
+
+def _bare_key(household: str) -> list[str]:
+    """Return a folded key without what programs change in it: zeros in front, kinds of hyphens."""
+    return [re.sub(r"[-‐‑–—−ー\s]", "", part).lstrip("0") for part in household.split("\t")]
+
+
 def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) -> None:
     """Refuse each row that has the natural key of another person, unless the clerk names the number
     of `plan.altered`."""
@@ -163,7 +201,7 @@ def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) ->
 def check_hidden(plan: Plan, findings: Findings) -> None:
     """Warn of new people who stay withheld, since they are withheld under another key."""
     text = (
-        "登録されている不開示の人と、氏名・生年月日・性別が同じです。同じ人とみなし、不開示のままにしました。"
+        "登録されている不開示の人と、氏名と生年月日が同じです。同じ人とみなし、不開示のままにしました。"
         "不開示にしないときは 0 を入力してください"
     )
     for line in plan.recognized:

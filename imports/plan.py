@@ -21,6 +21,8 @@ SENSITIVE = ("birth_date", "name", "sex")
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 ALTERED = f"SELECT line, 0 AS listed, id, {', '.join(FIELDS)} FROM changed JOIN staged USING (line)"
 """Whoever changes, with the new fields. `listed` is 1 if the line is one of the list of targets."""
+BARE = "replace(replace({0}.name, ' ', ''), '　', '')"
+"""SQL for a name without its spaces."""
 TABLES = f"""
 CREATE TABLE stage.staged (line INTEGER PRIMARY KEY, {", ".join(STAGED)});
 CREATE TABLE stage.hit (line INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
@@ -156,19 +158,18 @@ def _find_replaced(plan: Plan) -> None:
 
 
 def _keep_hidden(plan: Plan) -> None:
-    """Find the new people who are stored as withheld under another 記号, 番号, 枝番 or 加入者ID, by sex,
+    """Find the new people who are stored as withheld under another 記号, 番号, 枝番 or 加入者ID, by
     birth date and name. They stay withheld: nothing but an explicit 0 lifts that.
 
-    Spaces in names do not count. The same 氏名カナ is the same name, however it is written.
+    Spaces in names do not count. The same 氏名カナ and sex are the same name, however it is written.
     """
-    plain = "replace(replace({0}.name, ' ', ''), '　', '') = replace(replace({1}.name, ' ', ''), '　', '')"
-    same = f"({plain.format('s', 'm')} OR (s.kana = m.kana AND s.kana <> ''))"
+    same = f"({BARE.format('s')} = {BARE.format('m')} OR (s.kana = m.kana AND s.kana <> '' AND s.sex = m.sex))"
     plan.recognized = [
         line
         for (line,) in plan.rows(
             "WITH m AS MATERIALIZED (SELECT DISTINCT birth_date, sex, name, kana FROM member WHERE withheld)"
             " SELECT DISTINCT s.line FROM staged s CROSS JOIN m WHERE s.withheld IS NULL AND s.line NOT IN (SELECT line FROM hit)"
-            f" AND m.birth_date = s.birth_date AND m.sex = s.sex AND {same} ORDER BY 1"
+            f" AND m.birth_date = s.birth_date AND {same} ORDER BY 1"
         )
     ]
     plan.work.executemany(

@@ -16,11 +16,11 @@ from roster.cells import BROKEN, Column, Wrong, fold_width
 from roster.columns import DATES, FIELDS, TITLES, rules
 from roster.files import opened
 from roster.findings import Findings, shown
-from roster.header import NAMES, folded_title
+from roster.header import folded_title, name_of, resembled
 from roster.layout import Layout, Texts
 from roster.mapping import Map
 from roster.reading import Unreadable
-from roster.rows import Rows
+from roster.rows import FIRST_ISSUED, Rows
 
 
 class Roster:
@@ -42,10 +42,10 @@ class Roster:
         mapped = Map(opened(columns), self._rules, columns.name) if columns else None
         self._source = opened(path, sheet)
         line = mapped.header_line if mapped else 1
-        known = {*NAMES, *(mapped.titles if mapped else ())}
+        known = mapped.titles if mapped else set()
         self._source.choose(
             lambda rows: (
-                sum(folded_title(t) in known for t in rows[line - 1])
+                sum(bool(name_of(t)) or folded_title(t) in known for t in rows[line - 1])
                 if 0 < line <= len(rows)
                 else 0,
                 max(map(len, rows), default=0) if mapped else 0,
@@ -81,12 +81,25 @@ class Roster:
         """Return whether any row that was read has a 交付事由 or a 交付方法."""
         return self._rows.certificates.says_delivery
 
+    @property
+    def doubts(self) -> list[str]:
+        """Sentences about days of certificates that may have been misread, e.g. by era codes."""
+        texts = {
+            "expires_on": "有効期限がもう過ぎています。その資格確認書は表示されません",
+            "issued_on": f"交付年月日が、資格確認書のはじまった {FIRST_ISSUED} より前です",
+        }
+        return [
+            f"{self.path.name}の{first}行目など{count}人の{texts[name]}。日付の列と元号コードを確かめてください。"
+            for name, (count, first) in self._rows.odd_days.items()
+        ]
+
     def _era_example(self) -> str | None:
         """Say how dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日.
         None if there is none."""
-        texts = (text for name in DATES for text in self._rules[name].known)
+        read = (pair for name in DATES for pair in self._rules[name].known.items())
         found = next(
-            (t for t in texts if len(fold_width(t)) == 7 and fold_width(t).isdigit()), None
+            (t for t, day in read if day and len(fold_width(t)) == 7 and fold_width(t).isdigit()),
+            None,
         )
         if found is None:
             return None
@@ -102,16 +115,23 @@ class Roster:
                     line,
                     title.japanese,
                     "",
-                    f"この列がありません。見出しに「{title.japanese}」の列を加えてください",
+                    f"この列がありません。見出しに「{title.japanese}」の列を加えてください。見出しがちがうときは、flask roster columns で対応表を作ると読めます",
                 )
         for place in layout.strange:
-            findings.warning(
-                line,
-                layout.column(place),
-                layout.header[place],
-                "知らない列なので読みません。必要な列であれば見出しを直してください",
-            )
+            text = self._unread(layout.header[place])
+            findings.warning(line, layout.column(place), layout.header[place], text)
         self._check_twins(findings)
+
+    def _unread(self, title: str) -> str:
+        """Say of a column that is not read what the clerk can do if it ought to be."""
+        meant = resembled(title)
+        if "記号" in title and "番号" in title:
+            way = "記号と番号が1つの列にあれば、2つの列に分けてください（Excelの「区切り位置」）"
+        elif meant and not self.has(meant):
+            way = f"「{TITLES[meant].japanese}」の列であれば、見出しをそう直すか、対応表を作ってください"
+        else:
+            way = "必要な列であれば見出しを直してください"
+        return f"知らない列なので読みません。{way}"
 
     def _check_twins(self, findings: Findings) -> None:
         layout = self._layout
@@ -166,9 +186,12 @@ class Roster:
         if self._source.ragged:
             return lines, [row[:width] + [""] * (width - len(row)) for row in rows]
         good: list[tuple[int, list[str]]] = []
+        needed = self._layout.needed if self._layout.line else width
         for line, row in zip(lines, rows, strict=True):
             if len(row) > width and not any(map(str.strip, row[width:])):
                 row = row[:width]
+            if needed <= len(row) < width:
+                row = row + [""] * (width - len(row))
             if len(row) == width:
                 good.append((line, row))
             elif any(map(str.strip, row)):
@@ -178,7 +201,7 @@ class Roster:
                     line,
                     self._layout.column(0),
                     first,
-                    f"セルが{len(row)}個あります。{'見出しと同じ' if self._layout.line else 'ほかの行と同じ'}{width}個にしてください",
+                    f"セルが{len(row)}個あります。{'見出しと同じ' if self._layout.line else 'ほかの行と同じ'}{width}個にしてください。右端の空のセルを省く表計算ソフトでは、Excelブック（.xlsx）のまま読み込めます",
                 )
         return [line for line, _ in good], [row for _, row in good]
 

@@ -24,8 +24,8 @@ class Wrong(ValueError):
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Unicode's Bidi_Control: they reorder what is read
-_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Unicode's Bidi_Control reorders what is read; the others have no width, and copies bring them
+_UNSEEN = re.compile(r"[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 # the last are what CP932 makes of A0 and FD to FF
 _UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")
 _PRIVATE = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
@@ -33,6 +33,27 @@ RARE = re.compile(r"[\ue000-\uf8ff\ufe00-\ufe0f\U00010000-\U0010ffff]")
 RARE_NAME = re.compile(RARE.pattern[:-1] + "●]")
 _HALF_KANA = re.compile(r"[｡-ﾟ]+")
 _EXPONENT = re.compile(r"\d(\.\d+)?E\+?\d+", re.IGNORECASE)
+_DATED = re.compile(
+    r"(\d{1,2}月\d{1,2}日|(\d{4}[-/]\d{1,2}[-/]|\d{4}年\d{1,2}月)\d{1,2}日?( .*)?|[A-Z][a-z]{2}-\d\d|\d{1,2}-[A-Z][a-z]{2})",
+)
+_FORMULA = re.compile(r'="((?:[^"]|"")*)"')
+_WHOLE = re.compile(r"(\d+)\.0+")
+_EXCEL_ERROR = re.compile(r"#([A-Z/0]+[!?]|N/A|#{2,})")
+NOTHING = {
+    "NULL",
+    "Null",
+    "null",
+    "(NULL)",
+    "(null)",
+    "<NULL>",
+    "<NA>",
+    "\\N",
+    "NaN",
+    "nan",
+    "NaT",
+    "None",
+}
+"""What databases and programs write for an empty cell."""
 
 
 def fold_width(text: str) -> str:
@@ -43,6 +64,23 @@ def fold_width(text: str) -> str:
 def full_kana(text: str) -> str:
     """Return the text with half-width kana made full width, and everything else as it is."""
     return _HALF_KANA.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+
+
+def mended(text: str) -> str:
+    """Return the text of a cell without what other programs make of it: ="00123", NULL for nothing."""
+    if text in NOTHING:
+        return ""
+    if text[:1] == "=" and (found := _FORMULA.fullmatch(text)):
+        return found[1].replace('""', '"').strip()
+    return text
+
+
+def mended_value(text: str) -> str:
+    """Return the text of a cell that is no free text, mended, without the apostrophe that keeps
+    Excel from changing it, and a whole number without its decimals: 123.0."""
+    text = mended(text).removeprefix("'")
+    found = _WHOLE.fullmatch(text) if ".0" in text else None
+    return found[1] if found else text
 
 
 class Column:
@@ -61,7 +99,10 @@ class Column:
 
     def parse(self, text: str) -> Any:
         """Return the value of one cell. Raise Wrong."""
-        stripped = text.strip()
+        given = text.strip()
+        stripped = self._mended(given)
+        if stripped != given:
+            self.repaired.add(given)
         if not stripped and self._required:
             raise Wrong("空です。必ず入力してください")
         if not stripped:
@@ -70,11 +111,17 @@ class Column:
             raise Wrong(
                 "Excelの数式が値になっていません。Excelで開いて正しい値にし、保存し直してください"
             )
+        if stripped[0] == "#" and _EXCEL_ERROR.fullmatch(stripped):
+            raise Wrong(
+                "Excelのエラーか、列の幅が足りないしるしです。Excelで開いて、数式や列の幅を直し、保存し直してください"
+            )
         if _UNREADABLE.search(stripped):
             raise Wrong(
                 "文字として読めないバイトがあります。ファイルを「CSV UTF-8」で保存し直してください"
             )
         return self._rule(stripped)
+
+    _mended = staticmethod(mended_value)
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
         """Return the values of a batch, or None if `parse` must say of some cell what is wrong."""
@@ -111,7 +158,7 @@ class Text(Column):
 
     strange = (
         r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
-        + _TURNING.pattern[1:-1]
+        + _UNSEEN.pattern[1:-1]
     )
 
     def __init__(
@@ -131,14 +178,22 @@ class Text(Column):
         self._calm = False
         """Whether the present batch was looked at, and holds nothing worth a closer look."""
 
+    _mended = staticmethod(mended)
+
+    def _is_spoiled(self, joined: str) -> bool:
+        """Return whether one of the cells, each after a line break, looks like another program's."""
+        return "\n=" in joined or "\n#" in joined
+
     def _text(self, text: str) -> str:
         if self._lines:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         if found := _CONTROL.search(text.replace("\n", "") if self._lines else text):
             what = "改行" if found[0] in "\r\n" else "制御文字"
             raise Wrong(f"{what}が入っています。取り除いてください")
-        if _TURNING.search(text):
-            raise Wrong("文字の並ぶ向きを変える、見えない文字が入っています。入力し直してください")
+        if found := _UNSEEN.search(text):
+            raise Wrong(
+                f"見えない文字（文字の並ぶ向きを変える、幅のないなど、U+{ord(found[0]):04X}）が入っています。セルの中身を消して、入力し直してください"
+            )
         if self._odd is None and _PRIVATE.search(text):
             raise Wrong("外字（私用領域の文字）が入っています。一般の文字に置き換えてください")
         if self._kana:
@@ -159,6 +214,10 @@ class Text(Column):
         if joined.count("\n") != len(stripped) - 1 or max(map(len, stripped)) > self._limit:
             return None
         if self._required and not all(stripped):
+            return None
+        if ("N" in joined or "n" in joined) and not NOTHING.isdisjoint(stripped):
+            return None
+        if self._is_spoiled(f"\n{joined}"):
             return None
         if not self._look.search(joined):
             self._calm = True
@@ -189,9 +248,19 @@ class Key(Text):
     """A part of the natural key, or the insurer's own id: short text that Excel must not have
     changed."""
 
-    strange = Text.strange + "+＋eEｅＥ"  # an E may be an exponent
+    strange = Text.strange + "+＋eEｅＥ./月"  # an E may be an exponent, a point that of 123.0
+
+    _mended = staticmethod(mended_value)
+
+    def _is_spoiled(self, joined: str) -> bool:
+        dated = "-" in joined and any(map(_DATED.fullmatch, joined.split("\n")))
+        return dated or "\n'" in joined or super()._is_spoiled(joined)
 
     def _text(self, text: str) -> str:
+        if _DATED.fullmatch(fold_width(text)):
+            raise Wrong(
+                "Excelが日付に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください"
+            )
         if _EXPONENT.fullmatch(fold_width(text)):
             raise Wrong(
                 "Excelが数値の指数表示に変えています。列の表示形式を「文字列」にして、元の値を入力し直してください"

@@ -85,10 +85,13 @@ SEX = {
     "裏面参照": 3,
 }
 RELATION = {"1": 1, "本人": 1, "被保険者": 1, "2": 2, "家族": 2, "被扶養者": 2}
-REASON = {"": None} | {str(n): n for n in range(1, 9)}
 DELIVERY = {
-    "": None, "WEB": "web", "電子": "web", "電磁": "web", "紙": "paper", "書面": "paper",
-}  # fmt: skip
+    "": None,
+    **dict.fromkeys(
+        ("WEB", "ウェブ", "WEB交付", "電子", "電子交付", "電磁", "電磁的", "電磁的方法"), "web"
+    ),
+    **dict.fromkeys(("紙", "紙交付", "書面", "書面交付"), "paper"),
+}
 COPAY = (
     {"": None}
     | {f"{n}{form}": n * 10 for n in (1, 2, 3) for form in ("割", "0")}
@@ -122,6 +125,25 @@ def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
     return parse
 
 
+class Reason(Column):
+    """1 to 8, also as (1), 01, or with the reason's own text behind it: ②利用登録なし, 2：利用登録なし."""
+
+    _circled = re.compile(r"([①-⑧])\s*[^\d\s].*", re.DOTALL)
+    _plain = re.compile(r"\(?0?([1-8])\)?(([:.、)]\s*|\s+)[^\d\s].*)?", re.DOTALL)
+
+    def __init__(self) -> None:
+        super().__init__(self._reason)
+
+    def _reason(self, text: str) -> int:
+        folded = fold_width(text)
+        found = self._circled.fullmatch(text) or self._plain.fullmatch(folded)
+        if found is None:
+            raise Wrong("使えない値です。1〜8、または空 のいずれかにしてください")
+        if len(folded) > 1:
+            self.repaired.add(text)
+        return int(fold_width(found[1]))
+
+
 class Day(Column):
     """A day in any form, stored as 1980-01-01; a zero that Excel dropped after the era (昭和70703) is
     put back."""
@@ -143,16 +165,23 @@ class Day(Column):
 
 
 class LossDay(Day):
-    """The day of loss, or one of the fillers that other systems write if there is none: 0,
-    00000000, 99999999 and 9999/12/31, which count as repaired."""
+    """The day of loss, or one of the fillers that other systems write if there is none, such as 0,
+    00000000, 99999999, 9999/12/31 and 平成99年12月31日, which count as repaired."""
 
-    _never = re.compile(r"0|0{8}|9{8}|9999[-/.年]12[-/.月]31日?([T ]0?0:00(:00)?)?")
+    _never = re.compile(
+        r"0|0{7,8}|[1-9]?9{6,7}|(0000|9999)[-/.年](00|12|99)[-/.月](00|31|99)日?([T ]0?0:00(:00(\.0+)?)?)?"
+        r"|(明治?|大正?|昭和?|平成?|令和?|[MTSHR])99[-/.年]?(00|12|99)[-/.月]?(00|31|99)日?",
+        re.IGNORECASE,
+    )
 
     def _day(self, text: str) -> str:
         if self._never.fullmatch(fold_width(text)):
             self.repaired.add(text)
             return ""
-        return super()._day(text)
+        try:
+            return super()._day(text)
+        except Wrong as wrong:
+            raise Wrong(f"{wrong}。喪失していない人は空にしてください") from None
 
 
 class InsurerNumber(Column):
@@ -207,7 +236,7 @@ def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
         "sex": Column(choice(SEX, "1（男）、2（女）、3（裏面参照）"), required=True),
         "relation": Column(choice(RELATION, "1（本人）、2（家族）"), required=True),
         "workplace": Text(100, odd=RARE),
-        "issue_reason": Column(choice(REASON, "1〜8、または空")),
+        "issue_reason": Reason(),
         "delivery": Column(choice(DELIVERY, "WEB、紙")),
         "copay": Column(choice(COPAY, "1割、2割、3割、または空")),
         "remarks": Text(500, odd=RARE, lines=True),

@@ -13,7 +13,7 @@ from roster.cells import Column, Wrong, fold_width
 from roster.columns import DATES, TITLES, rules
 from roster.files import opened
 from roster.findings import created, plain_cell, shown
-from roster.header import NAMES, folded_title, letter
+from roster.header import folded_title, letter, name_of
 from roster.layout import refuse_my_number
 from roster.mapping import HEADER_ROW, MAP_TITLES, OF_ERA, SKIP, SKIPPED_ROW, Codes, place_of
 from roster.reading import Rows, Source, Unreadable
@@ -79,7 +79,7 @@ class Guess:
         head = source.head()
         self.line = _best(head)[0]
         """The row of titles, counted from 1; 0 if none was found."""
-        refuse_my_number(head[: self.line or TITLE_ROWS])
+        refuse_my_number(head[: self.line or TITLE_ROWS], head[self.line :])
         self._look_through(source, len(head[self.line - 1]) if self.line else 0)
         if not self._sample:
             raise Unreadable(
@@ -333,8 +333,8 @@ class Guess:
 def _meaning(title: str) -> tuple[str, bool] | None:
     """Return the column that a title names or hints at, and whether it names it."""
     folded = folded_title(title)
-    if folded in NAMES:
-        return NAMES[folded], True
+    if name := name_of(title):
+        return name, True
     if OTHERS.search(folded):
         return None
     return next(((name, False) for words, name in WORDS if re.search(words, folded)), None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from roster.cells import fold_width
+from roster.cells import fold_width, mended, mended_value
 from roster.columns import TITLES
 
 ALIASES = {
@@ -31,8 +32,32 @@ ALIASES = {
 same. 続柄 is none of them: its codes differ from system to system. 有効開始年月日 is not the 発効期日 of a share."""
 
 
+_MARKS = "*※★☆◎○●■□◆◇▼▽・.:\ufeff"
+_AROUND = re.compile(rf"^[{_MARKS}]+|[{_MARKS}]+$")
+_IDLE = re.compile(
+    r"[(\[【<](必須|任意|西暦|和暦|半角.{0,5}|全角.{0,5}|文字列|数字|\d+(桁|文字)(以内)?|y{2,4}[-/.]?m{1,2}[-/.]?d{1,2}|漢字)[)\]】>]"
+)
+"""What stands in brackets in a title, and does not say which column it is."""
+_BRACKETS = (("(カナ)", "カナ"), ("(フリガナ)", "カナ"))
+
+
 def folded_title(text: str) -> str:
     return "".join(fold_width(text).lower().split())
+
+
+def name_of(text: str) -> str | None:
+    """Return the column of the roster that a title means: as it stands, or without what only
+    adorns it, such as ※氏名（漢字） or 生年月日（西暦）. None if it is not known."""
+    folded = folded_title(text)
+    if folded in NAMES:
+        return NAMES[folded]
+    plain = _IDLE.sub("", folded_title(mended(text.strip())))
+    for brackets, after in _BRACKETS:
+        plain = plain.replace(brackets, after)
+    plain = _AROUND.sub("", plain)
+    if plain[:1] == "【" and plain[-1:] == "】":
+        plain = plain[1:-1]
+    return NAMES.get(plain)
 
 
 NAMES = {
@@ -40,6 +65,15 @@ NAMES = {
     for name, title in TITLES.items()
     for text in (name, title.japanese, *ALIASES.get(name, "").split())
 }
+
+
+def resembled(text: str) -> str | None:
+    """Return the column whose title is the longest that stands within this one, if there is any."""
+    folded = folded_title(text)
+    found = max((title for title in NAMES if title in folded), key=len, default="")
+    return NAMES.get(found)
+
+
 _MY_NUMBER = re.compile(
     r"(個人番号|マイナンバー|マイナ番号|mynumber|individualnumber)(番号|値|コード)?(\d*桁?)$"
 )
@@ -51,11 +85,25 @@ def is_my_number(text: str) -> bool:
     The title ends with one of its names, whatever stands in brackets: 被保険者個人番号, マイナンバー（個人番号）. A
     title such as マイナンバーカードの有無 is none.
     """
-    title = re.sub(r"[-_・.]", "", folded_title(text))
+    title = re.sub(r"[^\w()]|_", "", folded_title(text))
     return any(
         _MY_NUMBER.search(found)
         for found in (re.sub(r"[()]", "", title), re.sub(r"\(.*?\)", "", title))
     )
+
+
+def are_my_numbers(texts: Iterable[str]) -> bool:
+    """Return whether nearly all cells of a column, of which two or more differ, are twelve digits
+    of which the last is the check digit of マイナンバー (番号法施行令8条の総務省令5条)."""
+    cells = [re.sub(r"[\s-]", "", fold_width(mended_value(t.strip()))) for t in texts if t.strip()]
+    found = [cell for cell in cells if re.fullmatch(r"[0-9]{12}", cell) and _check_digit_fits(cell)]
+    return len(set(found)) >= 2 and len(found) * 10 >= len(cells) * 9
+
+
+def _check_digit_fits(number: str) -> bool:
+    weights = (*range(2, 8), *range(2, 7))  # from the right, the check digit left out
+    rest = sum(int(d) * w for d, w in zip(number[10::-1], weights, strict=True)) % 11
+    return int(number[11]) == (11 - rest if rest > 1 else 0)
 
 
 def letter(place: int) -> str:

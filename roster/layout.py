@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from dates import ERA_CODES, ERAS
 from roster.cells import fold_width
 from roster.columns import TITLES
-from roster.header import NAMES, folded_title, is_my_number, letter
+from roster.header import are_my_numbers, is_my_number, letter, name_of
 from roster.mapping import JOINED, SKIP, Codes, Map
 from roster.reading import Rows, Unreadable
 
@@ -58,12 +59,18 @@ def by_era(era: str, text: str) -> str:
     return f"{era}{day}" if era and re.fullmatch(r"\d{5,6}|(元|\d{1,2})\D.+", day) else text
 
 
-def refuse_my_number(rows: Rows) -> None:
-    """Raise Unreadable if one of the titles is that of マイナンバー."""
-    for title in (cell for row in rows for cell in row if is_my_number(cell)):
+def refuse_my_number(titles: Rows, below: Rows) -> None:
+    """Raise Unreadable if one of the titles is that of マイナンバー, or if the cells of a column below
+    are such numbers, whatever its title."""
+    for title in (cell for row in titles for cell in row if is_my_number(cell)):
         raise Unreadable(
             f"「{title.strip()}」の列があります。マイナンバーは取り扱えないので、この列を削除して保存し直してください。"
         )
+    for place, cells in enumerate(zip_longest(*below, fillvalue="")):
+        if are_my_numbers(cells):
+            raise Unreadable(
+                f"{letter(place)}列の値がマイナンバー（検査用数字の合う12桁）です。マイナンバーは取り扱えないので、この列を削除して保存し直してください。"
+            )
 
 
 class Layout:
@@ -76,9 +83,9 @@ class Layout:
     def __init__(self, head: Rows, ragged: bool, columns: Map | None, era_codes: str) -> None:
         self.line = columns.header_line if columns else 1
         """The row of titles, counted from 1; 0 if there is none."""
-        refuse_my_number(head[: max(self.line, 1)])
+        refuse_my_number(head[: max(self.line, 1)], head[self.line :])
         self.header = self._header(head)
-        if columns is None and not any(folded_title(text) in NAMES for text in self.header):
+        if columns is None and not any(map(name_of, self.header)):
             raise Unreadable(
                 "1行目に知っている見出しが1つもありません。1行目を見出し（保険者番号、記号、番号、氏名 など）にしてください。"
                 "ひな形は flask roster template で作れます。見出しがちがうファイルは、flask roster columns で対応表を作ると読めます。"
@@ -95,7 +102,7 @@ class Layout:
         self.twins: list[tuple[int, int]] = []
         """Columns that mean the same as one before them: both places."""
         for place, text in enumerate(self.header):
-            name = NAMES.get(folded_title(text))
+            name = name_of(text)
             if name is None or not self.line or place in self._used:
                 continue
             if name not in self.sources:
@@ -103,6 +110,12 @@ class Layout:
                 self._used.add(place)
             elif not (columns and name in columns.items):
                 self.twins.append((self.sources[name].places[0], place))
+
+    @property
+    def needed(self) -> int:
+        """How many cells a row has at least: those up to the last title, or the last that is read."""
+        titled = (i for i, text in enumerate(self.header) if text.strip())
+        return 1 + max((*self._used, *titled), default=-1)
 
     def _header(self, head: Rows) -> list[str]:
         """Return the row of titles; without one, empty titles, as many as most rows have cells."""

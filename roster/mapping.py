@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from roster.cells import BROKEN, Column, Remembering, Wrong, fold_width
+from roster.cells import BROKEN, Column, Remembering, Wrong, fold_width, mended_value
 from roster.columns import DATES, TITLES
-from roster.header import NAMES, folded_title, is_my_number, letter
+from roster.header import NAMES, folded_title, is_my_number, letter, name_of
 from roster.reading import Source, Unreadable
 
 MAP_TITLES = ("項目", "ファイルの列", "ファイルの値", "読み替え", "メモ")
@@ -31,7 +31,7 @@ _ERA = re.compile("明治?|大正?|昭和?|平成?|令和?|[MTSHR]")
 def code(text: str) -> str:
     """Return a value as it is compared: width and capitals do not matter, nor zeros that Excel drops
     from the front of a number."""
-    folded = fold_width(text).upper()
+    folded = fold_width(mended_value(text.strip())).upper()
     return folded.lstrip("0") or "0" if folded.isascii() and folded.isdigit() else folded
 
 
@@ -208,7 +208,7 @@ class Map:
         `most`. Raise Unreadable."""
         for base, era in self.eras.items():
             if base not in self.items:
-                title = next((t for t in header if NAMES.get(folded_title(t)) == base), None)
+                title = next((t for t in header if name_of(t) == base), None)
                 if title is None:
                     self._fault(era.line, f"「{TITLES[base].japanese}」の行もいります")
                 self.items[base] = Item(era.line, [(era.line, title)] if title else [])

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,11 @@ BATCH = 400
 BATCH_CHARACTERS = 1 << 25
 HEADER_LINES = 100
 """Lines of a file that are looked at for its titles."""
-ENCODINGS = {"utf-8-sig": "UTF-8", "cp932": "Shift_JIS（CP932）", "utf-16": "UTF-16"}
+ENCODINGS = {
+    "utf-8-sig": "UTF-8",
+    "cp932": "Shift_JIS（CP932）",
+    **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be"), "UTF-16"),
+}
 MARKS = {",": "", "\t": "タブ区切り", ";": "セミコロン区切り"}
 
 Rows = list[list[str]]
@@ -30,8 +35,9 @@ class Unreadable(Exception):
 def look_at(path: Path) -> str:
     """Return the encoding of a text file.
 
-    It is UTF-16 if the file begins with its mark (Excel's "Unicodeテキスト"), UTF-8 if the whole file
-    is, else CP932; if neither fits, the one with fewer faults. Raise Unreadable.
+    It is UTF-16 if the file begins with its mark (Excel's "Unicodeテキスト") or as UTF-16 without one
+    does, UTF-8 if the whole file is, else CP932; if neither fits, the one with fewer faults. Raise
+    Unreadable.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")()
     clean = True
@@ -43,12 +49,15 @@ def look_at(path: Path) -> str:
             raise Unreadable(
                 "古い形式（.xls）か、パスワードの付いたExcelブックです。Excelで「Excel ブック（.xlsx）」か「CSV UTF-8（コンマ区切り）」として、パスワードなしで保存し直してください。"
             )
-        utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        utf16 = _utf16(start + file.read(CHUNK))
         file.seek(0)
         while chunk := file.read(CHUNK):
             if b"\0" in chunk and not utf16:
+                end = file.tell() - len(chunk) + chunk.index(b"\0")
+                file.seek(0)
+                line = file.read(end).count(b"\n") + 1
                 raise Unreadable(
-                    "NUL文字が入っています。CSVではないファイルです。「CSV UTF-8（コンマ区切り）」で保存し直してください。"
+                    f"{line}行目にNUL文字が入っています。CSVではないファイルか、壊れたファイルです。「CSV UTF-8（コンマ区切り）」で保存し直してください。"
                 )
             if len(chunk) == CHUNK and b"\n" not in chunk and b"\r" not in chunk:
                 raise Unreadable(
@@ -60,10 +69,24 @@ def look_at(path: Path) -> str:
                 except UnicodeDecodeError:
                     clean = False
     if utf16:
-        return "utf-16"
+        return utf16
     if clean or start.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding))
+
+
+def _utf16(start: bytes) -> str:
+    """Return which UTF-16 a file is that begins so, or nothing.
+
+    Without a mark it is told by the commas and digits of the first rows, each of which has a zero
+    byte beside it, nearly always on the same side.
+    """
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = [start[side::2].count(0) for side in (0, 1)]
+    if max(zeros) * 20 < len(start) or min(zeros) * 8 > max(zeros):  # U+3000 has one on the other
+        return ""
+    return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
 
 
 def _faults(path: Path, encoding: str) -> int:
@@ -127,12 +150,13 @@ class TextFile:
 
     def batches(self, skip: int) -> Iterator[tuple[int, Rows]]:
         line = skip
+        width = Counter(map(len, self.head())).most_common(1)
         with self._open() as file:
-            reader = csv.reader(self._bounded(file), delimiter=self._mark)
+            reader = csv.reader(chain(self._bounded(file), [END]), delimiter=self._mark)
             for _ in islice(reader, skip):
                 pass
             while True:
-                self._pending = 0
+                self._pending, before = 0, reader.line_num
                 try:
                     rows = list(islice(reader, BATCH))
                 except csv.Error:
@@ -141,10 +165,27 @@ class TextFile:
                     ) from None
                 except UnicodeDecodeError:
                     raise Unreadable(_CUT) from None
+                lines = reader.line_num - before
+                if rows and rows[-1] == [END]:
+                    rows.pop()
+                    lines -= 1
+                if lines > len(rows):
+                    self._check_quotes(rows, line, width[0][0])
                 if not rows:
                     return
                 line += len(rows)
                 yield file.buffer.tell(), rows
+
+    def _check_quotes(self, rows: Rows, line: int, width: int) -> None:
+        """Refuse a cell that goes over lines and holds a whole row: a quotation mark opens it that
+        none closes in its own row, and the people in it would be lost."""
+        for number, row in enumerate(rows, line + 1):
+            for cell in row:
+                breaks = "\n" in cell or "\r" in cell
+                if END in cell or (breaks and cell.count(self._mark) >= max(width - 1, 1)):
+                    raise Unreadable(
+                        f'{number}行目に、閉じていない引用符（"）があり、次の行までセルが続いています。引用符を取り除くか、閉じてください。'
+                    )
 
     def _open(self) -> Any:
         self._pending = 0
@@ -158,7 +199,13 @@ class TextFile:
                 raise Unreadable(
                     '1行が長すぎます。閉じていない引用符（"）がないか確かめて、CSV UTF-8で保存し直してください。'
                 )
+            if _EOF in line and _EOF in (line[0], line[-1]):
+                line = line.replace(_EOF, "") or "\n"
             yield line
 
 
+END = "\udbfe"
+"""Follows the last line, so that a cell that is still open there can be told."""
+_EOF = "\x1a"
+"""With what programs of the days of DOS end a file."""
 _CUT = "ファイルの終わりが欠けています。もう一度保存してください。"

@@ -23,6 +23,9 @@ class Rows:
     ) -> None:
         self._today, self._places, self._title = today, places, title
         self.certificates = Certificates("issue_reason" in places)
+        self.odd_days: dict[str, tuple[int, int]] = {}
+        """How many certificates have expired, and how many were issued before there were any, by
+        the column; and the first line of each."""
 
     def stored(
         self,
@@ -61,6 +64,9 @@ class Rows:
                 faulty.get(i, set()),
                 findings,
             )
+        kinds = [c.delivery for c in certificates]
+        self._count_days(lines, "expires_on", expires, today, kinds)
+        self._count_days(lines, "issued_on", column("issued_on"), FIRST_ISSUED, kinds)
         self._warn_of_sex(lines, cells, column("sex"), column("remarks"), findings)
         keys = [column(n) for n in ("insurer_number", "symbol", "number")]
         stored = {
@@ -69,11 +75,26 @@ class Rows:
             if name not in ("household", "delivery", "withheld")
         }
         stored["household"] = _households(*keys)
-        stored["delivery"] = [c.delivery for c in certificates]
+        stored["delivery"] = kinds
         stored["withheld"] = [c.withheld for c in certificates]
         for name in ("person_id", "lost_on", "issued_on", "expires_on", "effective_on"):
             stored[name] = [value or None for value in stored[name]]
         return [lines, *(stored[name] for name in STAGED)]
+
+    def _count_days(
+        self, lines: list[int], name: str, days: list[Any], before: str, kinds: list[str | None]
+    ) -> None:
+        early = {day for day in set(days) if day and day < before}
+        if not early:
+            return
+        found = [
+            line
+            for line, day, kind in zip(lines, days, kinds, strict=True)
+            if day in early and kind != "none"
+        ]
+        if found:
+            count, first = self.odd_days.get(name, (0, found[0]))
+            self.odd_days[name] = count + len(found), first
 
     def _warn_of_sex(
         self,
@@ -153,6 +174,8 @@ class Rows:
             )
 
 
+FIRST_ISSUED = "2024-12-02"
+"""The day from which there are 資格確認書."""
 _BLANK = {"issue_reason": None, "delivery": None, "copay": None, "withheld": None}
 
 

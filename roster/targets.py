@@ -47,9 +47,10 @@ class TargetList(Roster):
         era_codes: str,
         issued_on: dt.date | None,
         expires_on: dt.date | None,
+        columns: Path | None = None,
     ) -> None:
         try:
-            super().__init__(path, insurers, today, era_codes)
+            super().__init__(path, insurers, today, era_codes, columns=columns)
         except Unreadable as sentence:
             raise Unreadable(f"{path.name}: {sentence}") from None
         sources = self._layout.sources
@@ -61,15 +62,16 @@ class TargetList(Roster):
 
     def check_header(self, findings: Findings) -> None:
         """Say which columns are missing. Those of a roster that are not read need no warning."""
+        line = max(self._layout.line, 1)
         keys = ("insurer_number", "number") if not self.has("person_id") else ()
         for name in (*keys, "issue_reason"):
             if not self.has(name):
-                text = f"この列がありません。見出しに「{self.title(name)}」の列を加えてください"
-                findings.error(1, self.title(name), "", text)
+                text = f"この列がありません。見出しに「{self.title(name)}」の列を加えるか、対応表を --targets-columns で指定してください"
+                findings.error(line, self.title(name), "", text)
         for name, option in (("issued_on", "--issued-on"), ("expires_on", "--expires-on")):
             if not self.has(name) and name not in self._days:
                 text = f"この列がありません。列を加えるか、{option} 日付 を付けてください"
-                findings.error(1, self.title(name), "", text)
+                findings.error(line, self.title(name), "", text)
         self._check_twins(findings)
 
 

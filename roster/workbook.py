@@ -45,11 +45,12 @@ class Workbook:
         with path.open("rb") as file, _sentences():
             self._book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
             self._sheet = self._chosen(sheet)
-        self._path = path
+        self._path, self._hidden = path, 0
 
     @property
     def about(self) -> str:
-        return f"シート「{self._sheet.title}」"
+        hidden = f"（隠れている{self._hidden}行も読みました）" if self._hidden else ""
+        return f"シート「{self._sheet.title}」{hidden}"
 
     def choose(self, score: Callable[[Rows], Any]) -> None:
         """Do nothing: a workbook has cells, and no separators."""
@@ -64,7 +65,7 @@ class Workbook:
     def batches(self, skip: int) -> Iterator[tuple[int, Rows]]:
         """Yield the bytes read so far and the next rows, without the first `skip` ones."""
         with zipfile.ZipFile(self._path) as archive:
-            rows = self._rows(archive)
+            rows, self._hidden = self._rows(archive, skip), 0
             self._take(rows, skip)
             while batch := self._take(rows, BATCH):
                 yield archive.fp.tell() if archive.fp else 0, batch
@@ -85,8 +86,9 @@ class Workbook:
         shown = [title for title, sheet in sheets.items() if sheet.sheet_state == "visible"]
         return sheets[name or (shown or list(sheets))[0]]
 
-    def _rows(self, archive: zipfile.ZipFile) -> Iterator[list[str]]:
-        """Yield every row from the first on, as Excel counts them.
+    def _rows(self, archive: zipfile.ZipFile, skip: int = MOST_ROWS) -> Iterator[list[str]]:
+        """Yield every row from the first on, as Excel counts them. Below the first `skip` rows,
+        count those that are hidden, and raise Unreadable if cells of several are merged.
 
         openpyxl's own rows believe the size that the file claims to have, and do not tell a formula
         without a value from an empty cell; so this uses its parser.
@@ -100,6 +102,12 @@ class Workbook:
                     cell["lacks"] = element.find(FORMULA_TAG) is not None
                 return cell
 
+            def parse_row(self, row: Any) -> Any:
+                line, cells = super().parse_row(row)
+                hidden[0] += row.get("hidden") in ("1", "true") and line > skip and bool(cells)
+                return line, cells
+
+        hidden = [0]
         book, sheet, next_line = self._book, self._sheet, 1
         styles = {
             i for i, style in enumerate(book._cell_styles) if style.numFmtId in DATE_FORMATS
@@ -115,6 +123,18 @@ class Workbook:
                 yield from ([] for _ in range(next_line, line))
                 yield _texts(cells, formats)
                 next_line = line + 1
+            self._hidden = hidden[0]
+            for merged in getattr(parser.merged_cells, "mergeCell", ()):
+                _check_merged(merged, skip)
+
+
+def _check_merged(merged: Any, skip: int) -> None:
+    """Refuse cells that are merged over rows of people: only the first row has their value."""
+    first, last = (int(line) for line in re.findall(r"\d+", merged.ref))
+    if skip < first < last:
+        raise Unreadable(
+            f"セル {merged.ref} が結合されていて、{first + 1}行目からは空です。結合を解除し、どの行にも値を入れて保存し直してください。"
+        )
 
 
 def _texts(cells: list[dict[str, Any]], zeros: list[int]) -> list[str]:
@@ -160,9 +180,11 @@ def _text(value: Any, zeros: int) -> str:
 
 
 def _zeros(book: Any, style: Any) -> int:
-    """Return how many digits a style shows at least: 8 for the format 00000000."""
+    """Return how many digits a style shows at least: 8 for the format 00000000, or one with spaces
+    and a form for negative numbers behind it, as in 00000000_ ;[Red]-00000000."""
     found = style.numFmtId - 164  # where a workbook's own formats begin
     own = book._number_formats[found] if 0 <= found < len(book._number_formats) else ""
+    own = re.sub(r"_.|\*.|\\?\s|\[[^]]*\]", "", own.partition(";")[0])
     return len(own) if own.strip("0") == "" else 0
 
 

@@ -431,6 +431,7 @@ def test_what_a_subscriber_allowed_ends_when_a_roster_withholds_them_and_does_no
     [
         {"記号": "900"},
         {"枝番": "07"},
+        {"枝番": "07", "性別": "3", "備考": "戸籍上の性別は女"},
         {"加入者ID": "other", "枝番": "07"},
         {"記号": "900", "氏名": "佐倉　美咲"},
         {"記号": "900", "氏名": "佐倉 美●", "氏名カナ": "サクラ ミサキ"},
@@ -827,7 +828,7 @@ def test_what_is_wrong_is_told_in_the_same_words_first_and_later_and_nothing_is_
     assert (first["exit"], first["added"]) == (1, 0)
     assert first["errors"] > 0
     assert Member.select().count() == Account.select().count() == 0
-    clerk.roster([HEAD | {"番号": "55"}])
+    clerk.roster([HEAD | {"番号": "55", "氏名": "別府 航"}])
     before = everything()
     later = clerk.roster(WRONG[wrong])
     assert [line for line in later["out"].splitlines() if line.startswith("line ")] == [
@@ -855,3 +856,28 @@ def test_an_import_that_fails_half_way_ends_at_once_and_leaves_nothing(clerk, mo
     assert "保存できませんでした" in done.output
     assert Member.select().count() == 0
     assert not list(clerk.folder.glob("l.csv*"))
+
+
+@pytest.mark.parametrize(("before", "after"), [("0012", "12"), ("１－２", "1−2"), ("12-3", "12‐3")])
+@pytest.mark.parametrize("key", ["記号", "番号"])
+@pytest.mark.parametrize("full", [(), ("--full",)])
+def test_a_key_that_excel_or_another_program_changed_makes_no_second_person(
+    clerk, key, before, after, full
+):
+    clerk.roster([HEAD | {key: before}])
+    stored_then = everything()
+    done = clerk.roster([HEAD | {key: after}], *full)
+    assert (done["exit"], done["errors"]) == (1, 1), done["out"]
+    assert "先頭の0やハイフンだけがちがう人" in done["out"]
+    assert everything() == stored_then
+    moved = [HEAD | {key: before, "資格喪失年月日": "2026-10-01"}]
+    moved.append(HEAD | {key: after, "枝番": "01", "資格取得年月日": "2026-10-01"})
+    assert clerk.roster(moved)["exit"] == 0
+
+
+def test_somebody_who_is_stored_under_another_number_is_warned_of(clerk):
+    clerk.roster([HEAD])
+    done = clerk.roster([HEAD | {"番号": "77", "氏名": "佐倉　直人"}])
+    assert (done["added"], done["warnings"]) == (1, 1)
+    assert "同じ人（記号 128 番号 1024）が登録されていて、資格が続いています" in done["out"]
+    assert clerk.roster([OTHER])["warnings"] == 0

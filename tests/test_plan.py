@@ -253,3 +253,12 @@ def test_the_encoding_has_the_name_that_clerks_know(clerk, encoding, name):
     path = clerk.folder / "named.csv"
     path.write_text(text_of([HEAD]), encoding=encoding)
     assert lines(clerk.roster(path, command="check"))[0] == f"文字コード {name}、1行を読みました。"
+
+
+def test_days_that_were_misread_are_told_once_with_their_number(clerk):
+    days = {"交付年月日": "5071115", "有効期限": "5101201"}  # 令和 by the claims' codes
+    done = clerk.roster([HEAD | days, WIFE | days, OTHER], command="check")
+    for says in ("2人の有効期限がもう過ぎています", "2人の交付年月日が、資格確認書のはじまった"):
+        assert done["out"].count(f"の2行目など{says}") == 1
+    right = clerk.roster([HEAD | days, WIFE | days], "--era-codes", "receipt", command="check")
+    assert "行目など" not in right["out"]

@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from models import Account, Mail, Member
+from tests.support.exports import map_of
 from tests.support.office import text_of
 from tests.test_imports import CHILD, HEAD, OTHER, WIFE, counts, everything, log_in, stored
 from tests.test_plan import ISSUE, lines
@@ -284,3 +285,18 @@ def test_a_list_in_other_words_or_with_a_column_twice_or_of_my_number(clerk, giv
     done = give([entry | {"個人番号": "1"} for entry in listed(WIFE)])
     assert "list.csv: 「個人番号」の列があります" in done["out"]
     assert certificates()["佐倉 美咲"] == NOTHING
+
+
+def test_a_list_with_titles_of_its_own_is_read_by_a_map(clerk, give):
+    mapped = clerk.folder / "map.csv"
+    mapped.write_text(map_of(("番号", "通し"), ("交付事由", "区分", "B", "2")), encoding="utf-8")
+    theirs = [
+        {"保険者番号": row["保険者番号"], "記号": row["記号"], "通し": row["番号"]}
+        | {"枝番": row["枝番"], "区分": "B"}
+        for row in listed(HEAD)
+    ]
+    assert give(theirs)["exit"] == 1
+    done = give(theirs, None, "--targets-columns", mapped)
+    assert done["exit"] == 0, done["out"]
+    assert certificates()["佐倉 直人"] == GIVEN
+    assert clerk.run("roster", "check", mapped, "--targets-columns", mapped).exit_code == 2

@@ -396,3 +396,31 @@ def test_a_workbook_that_cannot_be_read_gets_one_sentence_soon_and_in_little_mem
     assert len(str(told.value).splitlines()) == 1
     assert time.process_time() - started < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KB
+
+
+def test_cells_that_are_merged_over_people_refuse_the_workbook_and_merged_titles_do_not(read):
+    rows = [list(PERSON), list(PERSON.values()), list((PERSON | {"番号": "2"}).values())]
+    read(workbook(rows, change=lambda _, sheet: sheet.merge_cells("V1:W1")))
+    with pytest.raises(Unreadable, match="セル C2:C3 が結合されていて、3行目からは空です"):
+        read(workbook(rows, change=lambda _, sheet: sheet.merge_cells("C2:C3")))
+
+
+def test_rows_that_are_hidden_are_read_and_told(clerk, tmp_path):
+    path = tmp_path / "roster.xlsx"
+
+    def hide(_, sheet):
+        sheet.row_dimensions[2].hidden = True
+
+    path.write_bytes(workbook([list(PERSON), list(PERSON.values())], change=hide))
+    done = clerk.roster(path, command="check")
+    assert "シート「加入者」（隠れている1行も読みました）、1行を読みました。" in done["out"]
+
+
+@pytest.mark.parametrize("shown_as", ["00000000_ ", "00000000;[Red]-00000000", "00000000\\ "])
+def test_zeros_that_a_format_shows_are_read_whatever_else_it_shows(read, shown_as):
+    def show(_, sheet):
+        sheet["D2"] = 1024
+        sheet["D2"].number_format = shown_as
+
+    rows, _ = read(workbook([list(PERSON), list(PERSON.values())], change=show))
+    assert rows[0]["number"] == "00001024"
