@@ -21,11 +21,7 @@ serve: install ## the production server, configured by the environment alone
 
 test: install .venv/tested ## every test, the browser's too; then on PostgreSQL all that stores; then on other days
 	@$(BIN)/python -m tests.support.ready
-	@$(BIN)/pytest -m "not slow" -n auto
-	@$(BIN)/pytest -m slow
-	@$(BIN)/pytest --database postgresql -m "not slow" -n auto
-	@$(BIN)/pytest --database postgresql -m slow
-	@$(BIN)/python -m tests.days
+	@$(BIN)/python -m tests
 	@$(BIN)/python -m tests.support.ready left
 
 check: install .venv/tested ## format, lint, types, then the tests
@@ -55,6 +51,7 @@ $(shell $(SOUND) || rm -f .venv/installed)
 
 .venv/installed: requirements/run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kakunin needs Python 3.11 or newer, such as: make PYTHON=python3.11")'
+	@echo 'Fetching the pinned packages into .venv, which takes a minute ...'
 	@$(SOUND) || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import models
-from accounts import passwords
 from accounts.keys import Keys
 from bench.live import line
 from database import database
 from tests.support.browser import Browser
 from tests.support.crowd import hold
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, open_displays
+from tests.support.people import PASSWORD
 from tests.support.servers import environment, serving
 
 SECONDS = 20
@@ -28,7 +28,6 @@ PHONES = 100
 COSTLY = '4@8({[<369&#!1/|0$5+7%2"*3+"4@8'
 """Of the passwords that were tried, the one whose strength took longest to estimate."""
 TEMPORARY = "KAAAAAAAAAAAAA"
-PASSWORD = "correct horse battery 9"  # noqa: S105
 
 
 ROUND_TRIP = 0.05
@@ -113,14 +112,8 @@ def wrong_passwords() -> None:
             "KAKUNIN_MAIL_URL": f"outbox://{folder}/outbox",
         }
         open_displays(env, 60)
-        hashed, keys = passwords.hash_password(PASSWORD), Keys(env["KAKUNIN_SECRET_KEY"])
-        for number in range(1, 61):
-            changes = {
-                "login_id": f"K{number:09}",
-                "password_hash": hashed,
-                "email": f"{number}@example.jp",
-            }
-            models.Account.update(**changes).where(models.Account.member == number).execute()
+        give_passwords(range(1, 61))
+        keys = Keys(env["KAKUNIN_SECRET_KEY"])
         with serving("app:serve", **env) as (port, _):
             waiting = [Browser(port, f"10.1.{number}.1") for number in range(1, 41)]
             # they know their password; the mail is on its way

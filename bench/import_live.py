@@ -14,19 +14,16 @@ import time
 import urllib.parse
 from pathlib import Path
 
-import models
-from accounts import passwords
 from bench import roster_file
 from bench.live import line
-from database import database
 from tests.support.crowd import hold
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, open_displays
+from tests.support.people import PASSWORD
 from tests.support.servers import ROOT, environment, serving
 
 PHONES = 200
 SECONDS = 75
 """Longer than the import takes."""
-PASSWORD = "correct horse battery 9"  # noqa: S105
 
 
 def log_in(port: int, number: int) -> tuple[int, float]:
@@ -53,15 +50,7 @@ def main(rows: int = 1_000_000) -> None:
             "KAKUNIN_PROXIES": "1",
         }
         phones = open_displays(env, PHONES + SECONDS)
-        hashed = passwords.hash_password(PASSWORD)
-        for number in range(PHONES + 1, PHONES + SECONDS + 1):
-            changes = {
-                "login_id": f"K{number:09}",
-                "password_hash": hashed,
-                "email": f"{number}@example.jp",
-            }
-            models.Account.update(**changes).where(models.Account.member == number).execute()
-        database.close_all()
+        give_passwords(range(PHONES + 1, PHONES + SECONDS + 1))
         source, letters = Path(folder, "roster.csv"), Path(folder, "letters.csv")
         roster_file.write(source, rows)
         answers: list[tuple[int, float]] = []

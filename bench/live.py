@@ -15,13 +15,11 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import models
-from accounts import passwords
 from accounts.keys import Keys
 from database import database
 from tests.support.browser import Browser
 from tests.support.crowd import Outcome, Phone, hold
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, log_in, open_displays
 from tests.support.servers import ROOT, environment, serving, usage
 
 CROWDS = tuple(int(n) for n in os.environ.get("CROWDS", "1000,4000,7000,10000,12000").split(","))
@@ -120,39 +118,22 @@ def journeys(people: int = 400, at_once: int = 24) -> None:
             "KAKUNIN_PROXIES": "1",
         }
         open_displays(env, people)
-        hashed, keys = (
-            passwords.hash_password("correct horse battery 9"),
-            Keys(env["KAKUNIN_SECRET_KEY"]),
-        )
-        for number in range(1, people + 1):
-            changes = {
-                "login_id": f"K{number:09}",
-                "password_hash": hashed,
-                "email": f"{number}@example.jp",
-            }
-            models.Account.update(**changes).where(models.Account.member == number).execute()
+        give_passwords(range(1, people + 1))
+        keys = Keys(env["KAKUNIN_SECRET_KEY"])
 
-        def log_in(port: int, number: int) -> None:
+        def journey(port: int, number: int) -> None:
             browser = Browser(port, f"10.{number >> 8}.{number & 255}.1")
-
-            def step(path: str, **fields: str) -> None:
-                status, _ = browser.ask(path, **fields)
-                if status not in (200, 303):
-                    raise RuntimeError(f"{path} answered {status}")
-
-            step("/login", username=f"K{number:09}", password="correct horse battery 9")  # noqa: S106
-            with database.connection_context():
-                challenge = models.Challenge.get(models.Challenge.account == number)
-            step("/login/code", code=keys.code(challenge))
-            step("/")
-            step(f"/certificates/cert{number}")
+            found = [log_in(browser, number, keys)]
+            found += [browser.ask(path)[0] for path in ("/", f"/certificates/cert{number}")]
+            if found != [303, 200, 200]:
+                raise RuntimeError(f"login, home and certificate answered {found}")
             browser.link.close()
 
         with serving("app:serve", **env) as (port, process):
             before, _ = usage(process)
             began = time.perf_counter()
             with ThreadPoolExecutor(at_once) as pool:
-                list(pool.map(log_in, [port] * people, range(1, people + 1)))
+                list(pool.map(journey, [port] * people, range(1, people + 1)))
             took = time.perf_counter() - began
             after, _ = usage(process)
         database.close_all()

@@ -137,16 +137,18 @@ def _register(login_id: str, password: str) -> None:
 def _welcome(base: str, letters: dict[str, tuple[str, str]]) -> list[str]:
     """Return the lines that say what to do, with a table of the people."""
     login_id, password = letters[REGISTERED]
-    narrow = (
-        "On a computer, make the window narrower than 600 px,\n"
-        "     or stop, run `make demo HOST=0.0.0.0`, and scan the code that it prints.",
-        "パソコンでは、ウィンドウの幅を600ピクセルより\n"
-        "     狭くします。make demo HOST=0.0.0.0 なら、スマートフォンでも試せます。",
-    )
-    if not settings.is_loopback(base):
+    scan, narrow = ("", ""), ("", "")
+    if settings.is_loopback(base):
         narrow = (
-            "On a phone, scan the code below.",
-            "スマートフォンでは、下のコードを読み取ります。",
+            " On a computer, make the window narrower than 600 px,\n"
+            "     or stop, run `make demo HOST=0.0.0.0`, and scan the code that it prints.",
+            "パソコンでは、ウィンドウの幅を600ピクセルより\n"
+            "     狭くします。make demo HOST=0.0.0.0 なら、スマートフォンでも試せます。",
+        )
+    else:
+        scan = (
+            "\n     On a phone, scan the code below to open it.",
+            "\n     スマートフォンでは、下のコードを読み取ると開きます。",
         )
     born = {row["氏名"]: row["生年月日"] for row in _rows(DEMO / "roster.csv")}
     titles = "login ID", "password", "birth date", "who", "what to see"
@@ -156,11 +158,11 @@ def _welcome(base: str, letters: dict[str, tuple[str, str]]) -> list[str]:
         "",
         f"  Kakunin  {base}",
         "",
-        f"  1  Open {base} and log in as {REGISTERED}: {login_id}, {password}",
+        f"  1  Open {base} and log in as {REGISTERED}: {login_id}, {password}{scan[0]}",
         "  2  Type the six digits of the mail that appears below.",
-        f"  3  Press 資格確認書を表示する. {narrow[0]}",
+        f"  3  Press 資格確認書を表示する.{narrow[0]}",
         "",
-        f"  1  {base} を開き、{REGISTERED}さんのIDとパスワードでログインします。",
+        f"  1  {base} を開き、{REGISTERED}さんのIDとパスワードでログインします。{scan[1]}",
         "  2  この下に出るメールの、6桁の数字を入力します。",
         f"  3  「資格確認書を表示する」を押します。{narrow[1]}",
         "",

@@ -91,6 +91,7 @@ def show(login_id: str) -> None:
 @click.option("--birth", type=Day(), help="生年月日.")
 @click.option(
     "--name",
+    metavar="[NAME]",
     prompt="氏名",
     prompt_required=False,
     help="Part of 氏名 or 氏名カナ. Without a NAME it is asked for, so that no ps shows it.",
@@ -145,12 +146,14 @@ def _print_found(account: Account, day: dt.date) -> None:
 @click.option("--keep-email", is_flag=True, help="Keep the e-mail address.")
 @click.option(
     "--addressee",
+    metavar="[NAME]",
     prompt="宛名",
     prompt_required=False,
     help="To whom the letter goes; the subscriber, if not given. Without a NAME it is asked for, so that no ps shows it.",
 )
 def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str | None) -> None:
-    """Give a new temporary password. Ends every session and trust, and the present password."""
+    """Give a new temporary password. Ends every session, trusted phone and passkey, and the
+    present password."""
     secret, letters = keys(), Letters(credentials)
     with store(), exclusive_lock(seconds=60):
         if told := letters.leftover(secret):
@@ -160,7 +163,7 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
         member: Member = account.member
         password = next(iter(temporary_passwords(1)))
         number = member.insurer_number, member.symbol, member.number, member.branch
-        to = " ".join((addressee or _addressee(member, dates.today(now))).split())
+        to = " ".join((addressee or "").split()) or _addressee(member, dates.today(now))
         cells = (
             grouped(account.login_id),
             grouped(password),

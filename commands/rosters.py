@@ -126,7 +126,7 @@ def _choices(command: Any) -> Any:
             "--era-codes",
             type=click.Choice(list(ERA_CODES)),
             default="pension",
-            help="Whose era digits dates have.",
+            help="How a date such as 5550101 begins: 5 is 昭和 (pension, if not given) or 令和 (receipt).",
         ),
         click.option(
             "--report",

@@ -47,6 +47,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "browser: it opens a browser, which the hook below finds")
     config.addinivalue_line("markers", "both: it opens a browser, and still runs on PostgreSQL too")
     config.addinivalue_line("markers", "sqlite(reason): it runs on SQLite alone")
     config.addinivalue_line(
@@ -65,22 +66,28 @@ def left_out(item, database: str) -> str:
         return ""
     if "fresh" not in item.fixturenames:
         return "store nothing"
-    if {"chromium", "webkit"} & set(item.fixturenames) and not item.get_closest_marker("both"):
+    if opens_browser(item) and not item.get_closest_marker("both"):
         return "look at pages, which the same tests without a browser get from PostgreSQL too"
     mark = item.get_closest_marker("sqlite")
     return mark.args[0] if mark else ""
 
 
+def opens_browser(item) -> bool:
+    return not {"chromium", "webkit"}.isdisjoint(item.fixturenames)
+
+
 def starts_servers(item) -> bool:
     """Return whether a test is known to start servers, by its folder and its fixtures."""
-    return "faults" in item.path.parts or not {"chromium", "webkit", "postbox", "site"}.isdisjoint(
-        item.fixturenames
-    )
+    named = {"postbox", "site"} & set(item.fixturenames)
+    return "faults" in item.path.parts or bool(named) or opens_browser(item)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark tests that start servers as slow, and deselect tests that do not run on this database."""
+    """Mark tests that start servers as slow and those that open a browser as such, and deselect
+    tests that do not run on this database."""
+    for item in filter(opens_browser, items):
+        item.add_marker("browser")
     for item in filter(starts_servers, items):
         item.add_marker("slow")
     reasons = [left_out(item, config.getoption("database")) for item in items]

@@ -245,7 +245,7 @@ def test_a_sender_outlives_a_database_that_does_not_answer_and_whatever_else_may
 @pytest.mark.sqlite("hold the lock that SQLite's writers share")
 def test_a_sender_waits_while_another_holds_the_lock_and_sends_then(asked, app, mails, monkeypatch):
     _, post = asked
-    monkeypatch.setattr(database, "SERVED_FOR", 0)
+    monkeypatch.setitem(database.PRAGMAS, "busy_timeout", 0)
     database.connect(app.config["DATABASE_URL"])
     other = sqlite3.connect(models.database.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

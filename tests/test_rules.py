@@ -12,7 +12,6 @@ from models import Counter
 from tests.support.lock import Lock, add, unlock
 from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.phone import Phone
-from tests.support.sample import ROOT
 
 PUBLIC = {
     "login.login",
@@ -371,14 +370,3 @@ def test_tries_are_counted_by_the_address_that_the_last_proxy_names(
         counters.append(Counter.select().count())
     assert counters[0] == 3  # of the ID, of the address, and of the two together
     assert counters[1] - counters[0] == (0 if one else 2)
-
-
-def test_each_test_that_security_md_names_is_there():
-    text = (ROOT / "SECURITY.md").read_text("utf-8")
-    there = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
-    assert len(named) > 30
-    assert [name for name in sorted(named) if f"def {name}(" not in there] == []
-    files = set(re.findall(r"`(tests/[^`]+)`", text))
-    assert len(files) > 3
-    assert [name for name in sorted(files) if not any(ROOT.glob(name))] == []

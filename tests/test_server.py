@@ -15,10 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import models
-from accounts import passwords
 from database import is_sqlite
 from tests.support.crowd import hold
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, open_displays
 from tests.support.servers import environment, serving
 
 PEOPLE, PASSWORD = 60, "correct horse battery 9"
@@ -47,17 +46,7 @@ def site(fresh, tmp_path, hung_mail):
     url, mail = fresh(), f"smtp://127.0.0.1:{hung_mail}"
     settings = environment(tmp_path) | {"KAKUNIN_DATABASE_URL": url, "KAKUNIN_MAIL_URL": mail}
     phones = open_displays(settings, PEOPLE)
-    hashed = passwords.hash_password(PASSWORD)
-    for number in range(1, PEOPLE + 1):
-        email = f"p{number}@example.jp"
-        changes = {
-            "login_id": f"K{number:09}",
-            "password_hash": hashed,
-            "email": email,
-            "email_key": email,
-        }
-        models.Account.update(**changes).where(models.Account.member == number).execute()
-    models.database.close_all()
+    give_passwords(range(1, PEOPLE + 1))
     with serving("app:serve", **settings) as (port, _):
         yield port, phones
 

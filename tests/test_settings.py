@@ -164,8 +164,10 @@ def test_an_insurers_links_have_a_text_in_each_language(app, monkeypatch):
     assert create_app().config["INSURERS"]["06139463"]["links"] == [LINK | {"text_en": "医療費"}]
 
 
-def test_the_readmes_table_names_each_setting_and_no_other():
+def test_the_readmes_table_and_the_file_to_copy_name_each_setting_and_no_other():
     rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|", (ROOT / "README.md").read_text("utf-8"), re.M)
-    named = re.findall(r"`(\w+)`", " ".join(rows))
     server = {"HOST", "PORT", *settings.server_options(1)}
-    assert sorted(named) == sorted({f"KAKUNIN_{name}" for name in settings.SETTINGS} | server)
+    known = sorted({f"KAKUNIN_{name}" for name in settings.SETTINGS} | server)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == known
+    file = (ROOT / "deploy/kakunin.env").read_text("utf-8")
+    assert sorted(re.findall(r"^#?([A-Z_]+)=", file, re.M)) == known

@@ -235,7 +235,7 @@ def test_letters_go_to_the_subscriber_of_the_dependents_first_day(clerk):
     who begins in December."""
     old, new = (
         HEAD | {"資格喪失年月日": "2026-12-01"},
-        NEW | {"枝番": "10", "資格取得年月日": "2026-12-01"},
+        NEW | {"氏名": "新山　太郎", "枝番": "10", "資格取得年月日": "2026-12-01"},
     )
     clerk.roster([old])
     girl = CHILD | {"枝番": "12", "氏名": "新山 花", "資格取得年月日": "2026-12-01"}
@@ -243,12 +243,12 @@ def test_letters_go_to_the_subscriber_of_the_dependents_first_day(clerk):
         clerk.roster(rows, command="check")
     clerk.roster([new, WIFE, girl])
     assert {row["氏名"]: row["宛名"] for row in clerk.letters} == {
-        "新山 太郎": "新山 太郎",
+        "新山　太郎": "新山　太郎",
         "佐倉 美咲": "佐倉 直人",
-        "新山 花": "新山 太郎",
+        "新山 花": "新山　太郎",
     }
     clerk.files += 1
-    for name, addressee in (("佐倉 美咲", "佐倉 直人"), ("新山 花", "新山 太郎")):
+    for name, addressee in (("佐倉 美咲", "佐倉 直人"), ("新山 花", "新山　太郎")):
         path = clerk.folder / f"{name}.csv"
         login = Account.get(Account.member == member(name)).login_id
         assert clerk.run("members", "reissue", login, "--credentials", path).exit_code == 0

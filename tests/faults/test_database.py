@@ -26,7 +26,7 @@ from models import Mail
 from tests.conftest import Box
 from tests.support.crowd import Phone as CrowdPhone
 from tests.support.crowd import hold
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, open_displays
 from tests.support.machines import status, until, workers
 from tests.support.people import BORN, PASSWORD, settings_for
 from tests.support.phone import Phone
@@ -302,12 +302,8 @@ def test_a_full_disk_stops_logins_with_a_sentence_and_no_live_clock(tmp_path):
     """Each write to a file fails, as on a full disk; then there is room again."""
     settings = environment(tmp_path)
     phones = open_displays(settings, 20)
-    hashed = passwords.hash_password(PASSWORD)
-    models.Account.update(password_hash=hashed, email="p@example.jp", login_id="A234567892").where(
-        models.Account.member == 1
-    ).execute()
-    models.database.close_all()
-    form = urllib.parse.urlencode({"username": "A234567892", "password": PASSWORD})
+    give_passwords(range(1, 2))
+    form = urllib.parse.urlencode({"username": "K000000001", "password": PASSWORD})
     with serving("app:serve", **settings) as (port, process):
         assert hold(port, phones, 2).missed == 0
         before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in workers(process)}

@@ -5,42 +5,34 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import urllib.parse
-from pathlib import Path
 
 import psycopg
 import pytest
 
 import database
 import models
-from accounts import passwords
 from tests.support.crowd import hold
-from tests.support.displays import open_displays
+from tests.support.displays import give_passwords, open_displays
 from tests.support.machines import status, until
 from tests.support.people import PASSWORD
 from tests.support.postgres import Cluster
 from tests.support.servers import environment, serving
 from tests.support.volumes import Volume
 
-FORM = urllib.parse.urlencode({"username": "A234567892", "password": PASSWORD})
+FORM = urllib.parse.urlencode({"username": "K000000001", "password": PASSWORD})
 
 
 @pytest.fixture
 def volume():
-    """A small volume, in a folder that PostgreSQL's own user can enter."""
-    with tempfile.TemporaryDirectory(prefix="kakunin-volume-") as name:
-        (folder := Path(name)).chmod(0o755)
-        with Volume(folder) as mounted:
-            yield mounted
+    with Volume() as mounted:
+        yield mounted
 
 
 def open_phones(settings: dict[str, str], count: int = 20) -> list:
     """The phones of as many members, the first of whom may log in by FORM."""
-    phones, hashed = open_displays(settings, count), passwords.hash_password(PASSWORD)
-    changes = {"password_hash": hashed, "email": "p@example.jp", "login_id": "A234567892"}
-    models.Account.update(**changes).where(models.Account.member == 1).execute()
-    models.database.close_all()
+    phones = open_displays(settings, count)
+    give_passwords(range(1, 2))
     return phones
 
 

@@ -1,4 +1,5 @@
-"""Fill a database with members who are logged in and show their own certificate."""
+"""Fill a database with members who are logged in and show their own certificate, and who can log in
+again."""
 
 from __future__ import annotations
 
@@ -10,8 +11,12 @@ from playhouse.migrations import Runner
 
 import dates
 import models
+from accounts import passwords
+from accounts.keys import Keys
 from database import connect, database
+from tests.support.browser import Browser
 from tests.support.crowd import Phone
+from tests.support.people import PASSWORD
 from tests.support.servers import ROOT
 
 
@@ -57,3 +62,27 @@ def open_displays(env: dict[str, str], count: int) -> list[Phone]:
         Phone(f"/certificates/cert{n}/clock/show{n}", sign({"_user_id": f"session{n}"}))
         for n in range(1, count + 1)
     ]
+
+
+def give_passwords(numbers: range) -> None:
+    """Give member n of open_displays() the login ID K and n in nine digits, PASSWORD as password,
+    and the address n@example.jp."""
+    hashed = passwords.hash_password(PASSWORD)
+    with database.connection_context(), database.atomic():
+        for n in numbers:
+            address = f"{n}@example.jp"
+            models.Account.update(
+                login_id=f"K{n:09}", password_hash=hashed, email=address, email_key=address
+            ).where(models.Account.member == n).execute()
+    database.close_all()
+
+
+def log_in(browser: Browser, number: int, keys: Keys) -> int:
+    """Log the member of this number in, by their password and by the code that is mailed to them.
+    Return the status of the first answer that is no redirect, or of the last."""
+    status, _ = browser.ask("/login", username=f"K{number:09}", password=PASSWORD)
+    if status != 303:
+        return status
+    with database.connection_context():
+        code = keys.code(models.Challenge.get(models.Challenge.account == number))
+    return browser.ask("/login/code", code=code)[0]

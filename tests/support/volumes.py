@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 SYS_ADMIN = 21
@@ -22,12 +24,16 @@ def can_mount() -> bool:
 
 
 class Volume:
-    """A volume of `megabytes` MB, mounted at `path` as long as the context lasts."""
+    """A volume of `megabytes` MB, mounted at `path` as long as the context lasts, in a folder that
+    PostgreSQL's own user can enter."""
 
-    def __init__(self, folder: Path, megabytes: int = 24) -> None:
-        self.path, self.image, self.megabytes = folder / "volume", folder / "image", megabytes
+    def __init__(self, megabytes: int = 24) -> None:
+        self.megabytes = megabytes
 
     def __enter__(self) -> Volume:
+        self.folder = Path(tempfile.mkdtemp(prefix="kakunin-volume-"))
+        self.folder.chmod(0o755)
+        self.path, self.image = self.folder / "volume", self.folder / "image"
         with self.image.open("wb") as image:
             image.truncate(self.megabytes * 1_000_000)
         self.path.mkdir()
@@ -56,6 +62,7 @@ class Volume:
 
     def __exit__(self, *_error: object) -> None:
         _run("umount", "--lazy", str(self.path))
+        shutil.rmtree(self.folder)
 
 
 def _run(*command: str) -> None:
