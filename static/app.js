@@ -15,6 +15,15 @@ for (const button of document.querySelectorAll("[data-reveal]")) {
   input.form.addEventListener("submit", () => { input.type = "password"; });
 }
 
+// A second tap on a slow line sends nothing twice: the answer to the first would be lost, and a code is good once.
+for (const form of document.forms) {
+  let sent = -Infinity;
+  form.addEventListener("submit", (event) => {
+    if (performance.now() - sent < 10000) event.preventDefault();
+    else sent = performance.now();
+  });
+}
+
 // "Send again" counts down its wait.
 for (const button of document.querySelectorAll("[data-wait]")) {
   const text = button.textContent;
@@ -42,7 +51,8 @@ if (poller && window.htmx) {
   let sent = 0, asked = 0, born = Date.now(), turn = 0, awake = null;
 
   // Each tick falls into the middle of a server's second: the server says when it did not, and the polling begins anew. It does at
-  // once after a tick that took longer than a second.
+  // once after a tick that was long on its way, or the next would be late for the veil. A tick that took little more than a second
+  // costs one second, and keeps the pace.
   const begin = () => {
     poller.dataset.since = performance.now(); // htmx begins anew where an attribute differs
     htmx.process(poller);
@@ -51,7 +61,7 @@ if (poller && window.htmx) {
   const beat = () => {
     clearTimeout(turn);
     const gone = performance.now() - sent;
-    const next = gone > 1000 ? gone : clock().dataset.next;
+    const next = gone > 1500 ? gone : clock().dataset.next;
     if (next && !document.hidden && document.contains(poller)) turn = setTimeout(begin, Math.max(0, next - gone));
   };
 

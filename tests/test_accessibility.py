@@ -189,6 +189,9 @@ def test_axe_has_nothing_against_a_card_under_the_veil(eye, enroll):
         "getComputedStyle(document.querySelector('#clock .veil'), '::after').content"
     )
     assert ("No connection" in said) is (eye.language == "en")
+    eye.drawn.evaluate("document.documentElement.style.fontSize = '200%'")
+    for title in eye.drawn.locator(".veil b").all():
+        assert title.bounding_box()["y"] >= 0, "its beginning is out of reach"
 
 
 def test_axe_has_nothing_against_the_account_and_a_forgotten_password(

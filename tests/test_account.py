@@ -50,6 +50,46 @@ def test_a_reset_link_works_once_and_starts_no_session(nao, app, letters, mails)
     assert phone.send(username=letters[NAO][0], password=NEW).url == "/login/code"
 
 
+def test_a_reset_on_a_phone_that_a_family_shares_leaves_nobody_else_logged_in(
+    nao, enroll, letters, mails
+):
+    shared = enroll("佐倉 美咲", "misaki@example.jp")
+    nao.get("/password/forgot")
+    nao.send(username=letters[NAO][0], email="nao@example.jp")
+    shared.get(mails.link.removeprefix("http://localhost"))
+    assert shared.send(bday="19790612", new_password=NEW).url == "/login"
+    assert "パスワードを変更しました" in shared.page.text
+    assert shared.get("/").url == "/login"
+
+
+@pytest.mark.parametrize("path", ["/account/password", "/account/email", "/account/passkey"])
+def test_a_form_that_another_member_opened_in_this_browser_changes_nothing(
+    nao, enroll, letters, mails, time, path
+):
+    """Both chose the same password, and share a phone."""
+    time.pass_(15 * 60)  # a passkey asks the password again
+    older = nao.get(path).form("username", "password")["fields"]
+    enroll("佐倉 美咲", "misaki@example.jp")
+    nao.post("/logout")
+    login_id, account = letters["佐倉 美咲"][0], models.Account.get(email="misaki@example.jp")
+    nao.send(username=login_id, password=PASSWORD)
+    nao.send(code=mails.code)
+    page = nao.post(path, older | {"password": PASSWORD, "new-password": NEW, "email": "x@y.jp"})
+    assert (page.url, page.status) == (path, 422)
+    assert "別のログインID" in page.text
+    assert models.Account.get(email="misaki@example.jp").mark == account.mark
+    assert page.form("username", "password")["fields"]["username"] == login_id
+
+
+def test_a_form_whose_session_ended_is_there_again_after_the_login(trusted, letters, time):
+    trusted.get("/account/password")
+    time.pass_(13 * 3600)
+    trusted.send(password=PASSWORD, new_password=NEW)
+    assert trusted.page.url == "/login"
+    trusted.send(username=letters[NAO][0], password=PASSWORD)
+    assert trusted.page.url == "/account/password"
+
+
 def test_a_reset_link_ends_after_thirty_minutes(nao, app, letters, mails, monkeypatch):
     import itsdangerous.timed
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.beat import WATCH, line, steps
 from tests.support.browsers import first_use, log_in_again, submit
+from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.ready import children, path_of
 
 
@@ -246,6 +247,39 @@ def test_back_to_a_refused_form_asks_for_it_anew(phone, site):
     assert phone.url == f"{address}/login"
     assert len(posts) == 1
     assert phone.locator(".problems").count() == 0
+
+
+def test_two_taps_on_a_slow_line_send_a_form_once(phone, site, postbox):
+    address, _, letters = site
+    posts = []
+    phone.on(
+        "request", lambda request: posts.append(request.url) if request.method == "POST" else None
+    )
+
+    def tap_twice() -> None:
+        phone.wait_for_load_state()
+        button = phone.locator("main form button[type=submit]").first
+        button.scroll_into_view_if_needed()
+        box = button.bounding_box()
+        for _ in range(2):
+            phone.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            phone.wait_for_timeout(150)
+
+    with line(urlsplit(address).port, 500, 500) as far:
+        phone.goto(f"http://127.0.0.1:{far}/login")
+        phone.fill("[name=username]", letters[NAO][0])
+        phone.fill("[name=password]", letters[NAO][1])
+        tap_twice()
+        phone.fill("[name=bday]", BORN[NAO])
+        phone.fill("[name=new-password]", PASSWORD)
+        phone.fill("[name=email]", "nao@example.jp")
+        count = len(postbox.codes)
+        tap_twice()
+        phone.fill("[name=code]", postbox.code(count + 1))
+        tap_twice()
+        phone.get_by_text("登録が終わりました").wait_for()
+    assert len(posts) == 3
+    assert len(postbox.codes) == count + 1
 
 
 def test_without_javascript_the_page_ends_under_the_veil(chromium, live):

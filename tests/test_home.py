@@ -147,11 +147,12 @@ def test_pages_for_everyone_need_no_login(app):
     assert phone.get("/account").url == "/login"
 
 
-def test_whoever_may_allow_is_offered_it_until_it_is_answered_or_put_off(enroll):
+def test_whoever_may_allow_is_offered_it_until_it_is_answered_or_put_off(enroll, time):
     phone = enroll("佐倉 直人")
     offered = "ほかの方が付き添うことがありますか"
     line = "ほかの方も表示できるようにする"
     assert offered not in phone.page.text, "not beside the end of the registration"
+    time.pass_(5 * 60)
     assert offered in phone.get("/").text
     assert line not in phone.page.text
     assert offered in phone.get("/").text
@@ -215,8 +216,8 @@ def test_an_allowed_adult_allows_nobody(enroll):
         ("Mozilla/5.0 (Windows NT 10.0)", ["「共有」", "「︙」"]),
     ],
 )
-def test_the_end_of_the_registration_is_said_once_with_the_icon_of_this_phone(
-    app, letters, mails, agent, shown
+def test_the_end_of_the_registration_is_said_for_five_minutes_with_the_icon_of_this_phone(
+    app, letters, mails, time, agent, shown
 ):
     phone = Phone(app)
     phone.client.environ_base["HTTP_USER_AGENT"] = agent
@@ -230,6 +231,12 @@ def test_the_end_of_the_registration_is_said_once_with_the_icon_of_this_phone(
     assert phone.page.link("/certificates/")
     for word in ("「共有」", "「︙」"):
         assert (word in phone.page.text) is (word in shown)
+    phone.send("/language/en")
+    assert "You are registered" in phone.page.text
+    phone.send("/language/ja")
+    time.pass_(4 * 60)
+    assert "登録が終わりました" in phone.get("/").text
+    time.pass_(60)
     page = phone.get("/")
     assert "登録が終わりました" not in page.text
     assert "ホーム画面に追加" not in page.text

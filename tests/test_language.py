@@ -121,7 +121,7 @@ def test_english_sentences_come_from_views_with_their_values(app, letters):
     for _ in range(11):
         phone.send(username=letters[NAO][0], password="wrong")
     assert phone.page.status == 429
-    assert "after several wrong tries. Please try again from about 14:" in phone.page.text
+    assert "Please wait until about 14:" in phone.page.text
 
 
 def test_a_certificate_is_japanese_for_the_desk_and_names_its_items_in_english_for_its_holder(

@@ -60,11 +60,18 @@ def test_the_page_says_that_the_mail_waits_then_that_it_was_sent(asked, mails):
     phone, post = asked
     assert "/mail" in phone.page.html
     state = re.search(r'hx-get="(/code/login/mail)"', phone.page.html).group(1)
-    assert "every 2s" in phone.get(state).html
+    assert "every 2s" in phone.page.html
+    page = phone.get(state)
+    assert (page.status, page.html) == (204, ""), "the same sentence would be read out again"
     post.drain(mails)
-    assert "every 2s" not in phone.get(state).html
+    page = phone.get(state)
+    assert (page.status, "every 2s" in page.html) == (200, False)
+    assert "メールを送りました" in page.text
     assert phone.get("/login/code").response.status_code == 200
     assert "every 2s" not in phone.page.html
+    phone.client.delete_cookie("session")
+    page = phone.get(state)
+    assert (page.status, page.html) == (286, ""), "htmx stops, and the sentence stays"
 
 
 def test_a_code_mail_holds_the_code_as_its_only_six_digits_and_no_link(asked, mails):

@@ -56,6 +56,42 @@ def test_a_new_letter_ends_the_first_use_that_the_old_one_began(
     assert not models.Account.select().where(models.Account.password_hash.is_null(False)).exists()
 
 
+def test_the_address_is_corrected_without_typing_the_rest_again(newcomer, mails):
+    newcomer.post("/welcome", DETAILS)
+    form = newcomer.get(newcomer.page.link("/welcome")).form("bday", "email")["fields"]
+    assert (form["bday"], form["email"], form["new-password"]) == ("19790612", "n@example.jp", "")
+    newcomer.send(new_password=PASSWORD, email="nn@example.jp")
+    assert newcomer.page.url == "/welcome/code"
+    assert mails[-1]["To"] == "nn@example.jp"
+
+
+def test_a_form_that_another_letter_opened_in_this_browser_registers_nobody(
+    newcomer, letters, mails
+):
+    """A parent has the letters of twins in two tabs. The older tab's form names the other one's ID."""
+    models.Member.update(birth_date="1979-06-12").execute()
+    older = newcomer.page.form("bday", "email")["fields"] | DETAILS
+    newcomer.get("/login")
+    newcomer.send(username=letters["佐倉 美咲"][0], password=letters["佐倉 美咲"][1])
+    page = newcomer.post("/welcome", older)
+    assert (page.url, page.status) == ("/welcome", 422)
+    assert "別のログインID" in page.text
+    form = page.form("bday", "email")["fields"]
+    assert (form["username"], form["bday"]) == (letters["佐倉 美咲"][0], "")
+    assert not mails
+    assert not models.Challenge.select().exists()
+    newcomer.send(**{name.replace("-", "_"): value for name, value in DETAILS.items()})
+    assert newcomer.page.url == "/welcome/code"
+
+
+@pytest.mark.parametrize("path", ["/login/code", "/welcome", "/welcome/code"])
+def test_whoever_has_no_step_to_go_on_with_is_told_so_at_the_login(app, path):
+    page = Phone(app).get(path)
+    assert page.url == "/login"
+    assert "続きに進めません" in page.text
+    assert "Cookie" in page.text
+
+
 @pytest.mark.parametrize("character", ["\a", "\t", "\n", "\x7f", "\x85"])
 def test_a_password_holds_no_control_character(newcomer, mails, character):
     page = newcomer.post(

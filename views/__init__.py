@@ -27,7 +27,7 @@ from views import (
     password,
     welcome,
 )
-from views.forms import check_origin, has_passkey, own_insurer, passkey_site
+from views.forms import check_origin, has_page, has_passkey, own_insurer, passkey_site
 from views.services import htmx, now
 
 PUBLIC = {
@@ -86,9 +86,8 @@ def guard() -> ResponseReturnValue | None:
         session.pop(name, None)
     if page := code.pending():
         return redirect(url_for(page), 303)
-    target = (
-        request.full_path.rstrip("?") if request.method == "GET" and request.path != "/" else None
-    )
+    # a form's own page, too, if its session ended before it was sent
+    target = request.full_path.rstrip("?") if has_page() and request.path != "/" else None
     address = url_for("login.login", next=target, ended=1 if ended else None)
     return ("", 401, {"HX-Redirect": address}) if htmx else redirect(address, 303)
 

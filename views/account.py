@@ -13,7 +13,7 @@ from accounts.codes import send_code
 from accounts.passkeys import AT_MOST
 from models import Audit, Display, Passkey, Session, Trust
 from views.code import bind, bound, code_page, prove, unproven, wrong_code
-from views.forms import SENT, Form, form_page, new_form, refused
+from views.forms import SENT, Form, for_another, form_page, new_form, refused
 from views.services import now, services
 from views.welcome import EMAIL_FAULT, check_password
 
@@ -73,6 +73,8 @@ def confirmed(template: str, form: Form) -> ResponseReturnValue | None:
     """Check the present password, which this form asks for again. Return None if it is right, or
     else the response."""
     keys, account = services().keys, current_user.account
+    if for_another(account, form):
+        return form_page(template, form)
     one = limits.Try(limits.PASSWORD_OF_BROWSER, current_user.id)
     try:
         limits.take(keys, now(), one)

@@ -25,6 +25,8 @@ from views.services import now, services
 
 pages = Blueprint("code", __name__)
 
+STOP_POLLING = 286
+"""The status at which htmx stops to poll."""
 PROOF_LASTS = 15 * 60
 """Seconds from the right password to the code."""
 
@@ -113,6 +115,12 @@ def pending() -> str | None:
     return next((STEPS[purpose].page for purpose in ("login", "register") if bound(purpose)), None)
 
 
+def over() -> ResponseReturnValue:
+    """Redirect to the login, which says why: this browser has no step to go on with. The step is
+    over, or the browser keeps no cookies."""
+    return redirect(url_for("login.login", over=1), 303)
+
+
 def unproven(challenge: Challenge, form: Form) -> ResponseReturnValue | None:
     """Check the code that was sent with this form. Return None if it is right, or else the
     response.
@@ -178,12 +186,16 @@ def may_trust(challenge: Challenge) -> bool:
 
 @pages.get("/code/<any(login,register,email):purpose>/mail")
 def mail_state(purpose: str) -> ResponseReturnValue:
-    """Answer a poll of the code page with the fragment that says whether the mail was sent."""
+    """Answer a poll of the code page: with nothing while the mail is on its way, or else with the
+    fragment that says whether it was sent."""
     challenge = bound(purpose)
-    state = mailer.state(challenge, now()) if challenge else "sent"
-    mask = accounts.mask(challenge.email or challenge.account.email or "") if challenge else ""
-    url = url_for("code.mail_state", purpose=purpose)
-    return render_template("code/_mail_state.html", mail_state=state, mail_state_url=url, mask=mask)
+    if challenge is None:
+        return "", STOP_POLLING, {"HX-Reswap": "none"}
+    state = mailer.state(challenge, now())
+    if state == "waiting":  # a sentence that came anew would be read out anew
+        return "", 204
+    mask = accounts.mask(challenge.email or challenge.account.email or "")
+    return render_template("code/_mail_state.html", mail_state=state, mask=mask)
 
 
 @pages.post("/code/<any(login,register,email):purpose>/resend")
@@ -192,7 +204,7 @@ def resend(purpose: str) -> ResponseReturnValue:
     seconds of the last one."""
     challenge = bound(purpose)
     if challenge is None:
-        return redirect(url_for("login.login"), 303)
+        return over()
     form = new_form()
     if -AHEAD <= now() - challenge.created_at < RESEND_AFTER:
         form.message = gettext(

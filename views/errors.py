@@ -52,7 +52,7 @@ def explain(error: HTTPException) -> ResponseReturnValue:
 def start_again(_error: Stale) -> ResponseReturnValue:
     """Redirect to the login, since the password changed while this request used it."""
     session.clear()
-    return redirect(url_for("login.login"), 303)
+    return redirect(url_for("login.login", over=1), 303)
 
 
 def gone(error: IntegrityError) -> ResponseReturnValue:

@@ -13,18 +13,23 @@ from flask_babel import lazy_gettext as _
 from flask_login import current_user
 
 from accounts import passkeys
+from accounts.keys import fold_typed
 from front.admission import network
+from models import Account
 from settings import insurer_of
 from views.formats import time_of_day
 from views.services import now
 
 TRIED = _(
-    "続けて間違えたため、しばらくログインできません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
+    "続けて間違えたため、しばらく受け付けられません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
 )
 SENT = _(
     "メールの送信が続いたため、しばらく送れません。%(time)sごろから、もう一度お試しください。お急ぎの方は%(insurer)sへお電話ください。"
 )
 
+FOR_ANOTHER = _(
+    "この画面は、別のログインIDのために開かれたものでした。下のログインIDをご確認のうえ、もう一度入力してください。"
+)
 RETYPE = _("安全のため、パスワードはもう一度入力してください。")
 
 
@@ -45,6 +50,21 @@ def new_form(*names: str) -> Form:
     return Form({name: request.form.get(name, "").replace("\0", "") for name in names})
 
 
+def for_another(account: Account, form: Form) -> bool:
+    """Return whether the form that was sent names another login ID than the account's. If so, empty
+    its values and say so.
+
+    Two members of a family may use two tabs of one browser, whose cookies belong to the one who
+    came last.
+    """
+    named = fold_typed(request.form.get("username", ""))
+    if named in ("", account.login_id):
+        return False
+    form.values = dict.fromkeys(form.values, "")
+    form.message = str(FOR_ANOTHER)
+    return True
+
+
 def form_page(template: str, form: Form, status: int = 422, **context: Any) -> ResponseReturnValue:
     """Return the form's page again with its errors, by default with status 422.
 
@@ -53,6 +73,9 @@ def form_page(template: str, form: Form, status: int = 422, **context: Any) -> R
     for name in ("password", "new-password") if form.errors else ():
         if request.form.get(name):
             form.errors.setdefault(name, RETYPE)
+    # browsers send the fields in the order of the page
+    in_order = {name: form.errors[name] for name in request.form if name in form.errors}
+    form.errors = in_order | form.errors
     return render_template(template, form=form, **context), status
 
 
@@ -86,6 +109,11 @@ def check_origin() -> None:
         abort(403)
     if (site is None or origin is not None) and origin not in own:
         abort(403)
+
+
+def has_page() -> bool:
+    """Return whether a GET of the request's path shows a page."""
+    return request.url_rule is not None and "GET" in (request.url_rule.methods or ())
 
 
 def is_own_path(target: str) -> bool:

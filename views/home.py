@@ -30,13 +30,16 @@ from views.services import now
 
 pages = Blueprint("home", __name__)
 
+WELCOMED = 5 * 60
+"""Seconds that suffice to read on, to change the language and to open the page anew."""
+
 
 @pages.get("/")
 def home() -> ResponseReturnValue:
     """Show the member and the listed people of the household, each with the state of the
     certificate and one action. After a login by code, offer a passkey, too.
 
-    The first view after the registration says that it is done, and how to add an icon.
+    For WELCOMED seconds after the registration it says that this is done, and how to add an icon.
     """
     me, people = _household()
     adults = _may_be_allowed(people)
@@ -48,7 +51,7 @@ def home() -> ResponseReturnValue:
         offer=any(person["url"] for person in [me, *people]) and offered(),
         offer_allowing=bool(adults) and not any(adult["answered"] for adult in adults),
         age=current_app.config["GUARDIAN_AGE"],
-        registered=session.pop("registered", False),
+        registered=now() - session.get("registered", 0) < WELCOMED,
         qr_svg=qr(url_for("login.login")),
         **_home_screen(),
     )

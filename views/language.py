@@ -10,7 +10,7 @@ from flask_babel import Babel
 
 from front import assets
 from views.formats import FILTERS, language
-from views.forms import cookie_options, is_own_path
+from views.forms import cookie_options, has_page, is_own_path
 
 pages = Blueprint("language", __name__)
 
@@ -47,8 +47,7 @@ def other() -> tuple[str, str, str]:
     """Return the other language for the switch: its code, its name, and the URL to which the switch
     is sent."""
     code = "ja" if language() == "en" else "en"
-    here = request.url_rule is not None and "GET" in (request.url_rule.methods or ())
-    back = request.full_path.rstrip("?") if here else url_for("home.home")
+    back = request.full_path.rstrip("?") if has_page() else url_for("home.home")
     return code, NAMES[code], url_for("language.switch", code=code, next=back)
 
 

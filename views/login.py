@@ -22,7 +22,7 @@ from accounts.codes import send_code
 from accounts.keys import fold_typed, grouped
 from accounts.passkeys import Proof
 from models import Account, Audit, Session, Trust
-from views.code import bind, bound, code_page, prove, unproven
+from views.code import bind, bound, code_page, over, prove, unproven
 from views.forms import (
     SENT,
     Form,
@@ -67,7 +67,11 @@ def login() -> ResponseReturnValue:
         if mine:
             form.values["username"] = grouped(mine.account.login_id)
         return render_template(
-            "login/login.html", form=form, ended="ended" in request.args, known=mine is not None
+            "login/login.html",
+            form=form,
+            ended="ended" in request.args,
+            over="over" in request.args,
+            known=mine is not None,
         )
     keys, login_id = services().keys, fold_typed(form.values["username"])[:64]
     account = accounts.find(login_id)
@@ -177,7 +181,7 @@ def code() -> ResponseReturnValue:
     session if the code is right."""
     challenge = bound("login")
     if challenge is None:
-        return redirect(url_for("login.login"), 303)
+        return over()
     form = new_form("trust")
     if request.method != "POST":
         return code_page(challenge, form)

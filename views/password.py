@@ -3,7 +3,7 @@ does not log in."""
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
@@ -12,6 +12,7 @@ from accounts import limits
 from accounts.keys import fold_typed
 from models import Stale
 from views.forms import SENT, address, form_page, new_form, refused
+from views.login import end_session
 from views.services import now, services
 from views.welcome import check_birth_date, check_password
 
@@ -70,5 +71,7 @@ def reset(token: str) -> ResponseReturnValue:
     except Stale:  # the link was used by another form at the same moment
         return render_template("password/expired.html"), 410
     services().mailer.wake()
+    end_session()  # that of somebody else, if the link was opened on a phone that a family shares
+    session.clear()
     flash(gettext("パスワードを変更しました。ログインしてください。"))
     return redirect(url_for("login.login"), 303)

@@ -15,8 +15,17 @@ from accounts import limits, passwords
 from accounts.codes import send_code
 from dates import BadDate, parse_date
 from models import Account
-from views.code import bind, bound, code_page, prove, proven, unproven, wrong_code
-from views.forms import SENT, Form, common_words, form_page, new_form, own_mail_domain, refused
+from views.code import bind, bound, code_page, over, prove, proven, unproven, wrong_code
+from views.forms import (
+    SENT,
+    Form,
+    common_words,
+    for_another,
+    form_page,
+    new_form,
+    own_mail_domain,
+    refused,
+)
 from views.login import begin
 from views.services import now, services
 
@@ -51,14 +60,21 @@ def details() -> ResponseReturnValue:
     entered."""
     account = newcomer()
     if account is None:
-        return redirect(url_for("login.login", ended=1 if "proof" in session else None), 303)
+        return over()
     form = new_form("bday", "email")
     shown: dict[str, Any] = {
         "mail_domain": own_mail_domain(),
         "login_id": account.login_id,
     }
     if request.method != "POST":
+        if sent := bound("register"):  # to correct the address, nothing else is typed again
+            form.values = {
+                "bday": f"{account.member.birth_date:%Y%m%d}",
+                "email": sent.email or "",
+            }
         return render_template("welcome/details.html", form=form, **shown)
+    if for_another(account, form):
+        return form_page("welcome/details.html", form, **shown)
     try:
         check_birth_date(account, form)
     except limits.TooMany as refusal:
@@ -117,7 +133,7 @@ def code() -> ResponseReturnValue:
     """Take the code. If it is right, finish the registration and start a session."""
     challenge = bound("register")
     if challenge is None:
-        return redirect(url_for("welcome.details" if newcomer() else "login.login"), 303)
+        return redirect(url_for("welcome.details"), 303) if newcomer() else over()
     form = new_form("trust")
     if request.method != "POST":
         return code_page(challenge, form)
@@ -129,5 +145,5 @@ def code() -> ResponseReturnValue:
     registered = accounts.find(challenge.account.login_id)
     assert registered is not None
     answer = begin(registered, trust_phone=form.values["trust"] == "yes")
-    session["registered"] = True
+    session["registered"] = int(now())
     return answer
