@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from typing import Any
 
 from accounts import passkeys
 from accounts.keys import Keys
@@ -16,12 +17,28 @@ def end_everything(account: Account, now: float) -> None:
     """End every session of the account, delete its trusts and passkeys, and void its codes. Wait
     for what others are doing to the account, so that a login which has begun is ended, too."""
     account.lock()
-    Session.update(ended_at=int(now)).where(
-        Session.account == account.member_id, Session.ended_at.is_null()
-    ).execute()
+    end(now, Session.account == account.member_id)
     Trust.delete().where(Trust.account == account.member_id).execute()
     Passkey.delete().where(Passkey.account == account.member_id).execute()
     void_codes(account, now)
+
+
+def end(now: float, *which: Any) -> None:
+    """End those of the sessions that have not ended yet."""
+    Session.update(ended_at=int(now)).where(Session.ended_at.is_null(), *which).execute()
+
+
+def running(account: Account, now: float) -> list[Session]:
+    """Return the sessions of this account that still run, the one that was last used first."""
+    mine = Session.account == account.member_id, Session.ended_at.is_null()
+    found = Session.select().where(*mine).order_by(Session.seen_at.desc())
+    return [session for session in found if session.runs_at(now)]
+
+
+def trusted_phones(account: Account, now: float) -> list[Trust]:
+    """Return the trusts of this account that have not expired, the newest first."""
+    mine = Trust.account == account.member_id, Trust.expires_at > int(now)
+    return list(Trust.select().where(*mine).order_by(Trust.created_at.desc()))
 
 
 def void_codes(account: Account, now: float) -> None:
@@ -100,12 +117,7 @@ def remove_trust(account: Account, trust_id: str, now: float) -> None:
     """Stop trusting a phone of this account, and end the phone's sessions."""
     with transaction():
         account.lock()  # a login which has begun is waited for, and ended
-        here = (
-            Session.trust == trust_id,
-            Session.account == account.member_id,
-            Session.ended_at.is_null(),
-        )
-        Session.update(ended_at=int(now)).where(*here).execute()
+        end(now, Session.trust == trust_id, Session.account == account.member_id)
         Trust.delete().where(Trust.id == trust_id, Trust.account == account.member_id).execute()
         Audit.note(now, "trust.removed", account.member_id)
 

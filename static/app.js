@@ -22,6 +22,7 @@ for (const form of document.forms) {
     if (performance.now() - sent < 10000) event.preventDefault();
     else sent = performance.now();
   });
+  addEventListener("pageshow", () => { sent = -Infinity; }); // Back, to a page that was kept
 }
 
 // "Send again" counts down its wait.

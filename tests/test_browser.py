@@ -39,36 +39,36 @@ def veiled(page: Page) -> bool:
 
 @pytest.mark.both
 def test_from_login_through_a_mailed_code_to_a_clock_that_ticks_and_a_veil_when_it_stops(
-    phone, site, postbox
+    page, site, postbox
 ):
     _, process, _ = site
-    first_use(phone, site, postbox)
-    phone.locator("form[action$='/logout'] button").click()
-    log_in_again(phone, site, postbox)
-    phone.locator("a[href*='/certificates/']").first.click()
-    seen = {shown_time(phone)}
+    first_use(page, site, postbox)
+    page.locator("form[action$='/logout'] button").click()
+    log_in_again(page, site, postbox)
+    page.locator("a[href*='/certificates/']").first.click()
+    seen = {shown_time(page)}
     deadline = time.monotonic() + 8
     while len(seen) < 4 and time.monotonic() < deadline:
         time.sleep(0.1)
-        seen.add(shown_time(phone))
+        seen.add(shown_time(page))
     assert len(seen) >= 4, seen
-    assert not veiled(phone)
+    assert not veiled(page)
     process.terminate()
     process.wait(40)
     stopped = time.monotonic()
-    while not veiled(phone) and time.monotonic() < stopped + 9:
+    while not veiled(page) and time.monotonic() < stopped + 9:
         time.sleep(0.1)
-    assert veiled(phone)
+    assert veiled(page)
     assert time.monotonic() - stopped < 6.5
-    assert phone.get_by_text(VEIL).first.is_visible()
+    assert page.get_by_text(VEIL).first.is_visible()
 
 
-def test_no_screen_scrolls_sideways_and_the_keys_are_on_the_first(phone, site, postbox):
+def test_no_screen_scrolls_sideways_and_the_keys_are_on_the_first(page, site, postbox):
     address, _, _ = site
-    first_use(phone, site, postbox)
-    card = phone.locator("a[href*='/certificates/']").first.get_attribute("href")
+    first_use(page, site, postbox)
+    card = page.locator("a[href*='/certificates/']").first.get_attribute("href")
     for width, height in ((320, 568), (390, 664), (360, 560), (430, 932)):
-        phone.set_viewport_size({"width": width, "height": height})
+        page.set_viewport_size({"width": width, "height": height})
         for path in (
             "/",
             "/account",
@@ -78,24 +78,24 @@ def test_no_screen_scrolls_sideways_and_the_keys_are_on_the_first(phone, site, p
             "/staff",
             card,
         ):
-            phone.goto(address + path)
-            assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            page.goto(address + path)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
                 width,
                 path,
             )
         if width >= 360:
-            expect(phone.locator("#clock")).to_be_in_viewport(ratio=1)
+            expect(page.locator("#clock")).to_be_in_viewport(ratio=1)
             for value in ("06139463", "128", "1024", "昭和54年6月12日"):
-                expect(phone.get_by_text(value).last).to_be_in_viewport(ratio=1)
+                expect(page.get_by_text(value).last).to_be_in_viewport(ratio=1)
 
 
 @pytest.fixture
-def live(phone, site, postbox):
+def live(page, site, postbox):
     """A phone that shows a live certificate."""
-    first_use(phone, site, postbox)
-    phone.locator("a[href*='/certificates/']").first.click()
-    expect(phone.locator("#clock.live")).to_be_visible()
-    return phone
+    first_use(page, site, postbox)
+    page.locator("a[href*='/certificates/']").first.click()
+    expect(page.locator("#clock.live")).to_be_visible()
+    return page
 
 
 def until(condition, seconds: float) -> float:
@@ -230,54 +230,54 @@ def test_a_page_whose_htmx_did_not_come_says_so(chromium, live):
     assert not live.get_by_text("スマホが古いため").is_visible()
 
 
-def test_back_to_a_refused_form_asks_for_it_anew(phone, site):
+def test_back_to_a_refused_form_asks_for_it_anew(page, site):
     address, _, _ = site
     posts = []
-    phone.on(
+    page.on(
         "request", lambda request: posts.append(request.url) if request.method == "POST" else None
     )
-    phone.goto(f"{address}/login")
-    phone.fill("[name=username]", "A-234-567-892")
-    phone.fill("[name=password]", "wrong")
-    submit(phone)
-    phone.locator(".problems").wait_for()
-    phone.goto(f"{address}/password/forgot")
-    phone.go_back()
-    phone.locator("[name=password]").wait_for()
-    assert phone.url == f"{address}/login"
+    page.goto(f"{address}/login")
+    page.fill("[name=username]", "A-234-567-892")
+    page.fill("[name=password]", "wrong")
+    submit(page)
+    page.locator(".problems").wait_for()
+    page.goto(f"{address}/password/forgot")
+    page.go_back()
+    page.locator("[name=password]").wait_for()
+    assert page.url == f"{address}/login"
     assert len(posts) == 1
-    assert phone.locator(".problems").count() == 0
+    assert page.locator(".problems").count() == 0
 
 
-def test_two_taps_on_a_slow_line_send_a_form_once(phone, site, postbox):
+def test_two_taps_on_a_slow_line_send_a_form_once(page, site, postbox):
     address, _, letters = site
     posts = []
-    phone.on(
+    page.on(
         "request", lambda request: posts.append(request.url) if request.method == "POST" else None
     )
 
     def tap_twice() -> None:
-        phone.wait_for_load_state()
-        button = phone.locator("main form button[type=submit]").first
+        page.wait_for_load_state()
+        button = page.locator("main form button[type=submit]").first
         button.scroll_into_view_if_needed()
         box = button.bounding_box()
         for _ in range(2):
-            phone.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-            phone.wait_for_timeout(150)
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            page.wait_for_timeout(150)
 
     with line(urlsplit(address).port, 500, 500) as far:
-        phone.goto(f"http://127.0.0.1:{far}/login")
-        phone.fill("[name=username]", letters[NAO][0])
-        phone.fill("[name=password]", letters[NAO][1])
+        page.goto(f"http://127.0.0.1:{far}/login")
+        page.fill("[name=username]", letters[NAO][0])
+        page.fill("[name=password]", letters[NAO][1])
         tap_twice()
-        phone.fill("[name=bday]", BORN[NAO])
-        phone.fill("[name=new-password]", PASSWORD)
-        phone.fill("[name=email]", "nao@example.jp")
+        page.fill("[name=bday]", BORN[NAO])
+        page.fill("[name=new-password]", PASSWORD)
+        page.fill("[name=email]", "nao@example.jp")
         count = len(postbox.codes)
         tap_twice()
-        phone.fill("[name=code]", postbox.code(count + 1))
+        page.fill("[name=code]", postbox.code(count + 1))
         tap_twice()
-        phone.get_by_text("登録が終わりました").wait_for()
+        page.get_by_text("登録が終わりました").wait_for()
     assert len(posts) == 3
     assert len(postbox.codes) == count + 1
 

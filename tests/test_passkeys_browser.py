@@ -48,34 +48,34 @@ class Lock:
 
 
 @pytest.fixture
-def lock(phone):
-    return Lock(phone)
+def lock(page):
+    return Lock(page)
 
 
 @pytest.fixture
-def added(phone, named, postbox, lock):
+def added(page, named, postbox, lock):
     """A phone that added its passkey from home's offer, and is logged out."""
     mails = len(postbox.mails)
-    first_use(phone, named, postbox)
-    phone.get_by_role("button", name="このスマホを登録する").click()
-    expect(phone.get_by_text("次からは、このスマホの顔や指でログインできます。")).to_be_visible()
-    expect(phone.get_by_role("button", name="このスマホを登録する")).to_have_count(0)
-    phone.wait_for_timeout(500)
+    first_use(page, named, postbox)
+    page.get_by_role("button", name="このスマホを登録する").click()
+    expect(page.get_by_text("次からは、このスマホの顔や指でログインできます。")).to_be_visible()
+    expect(page.get_by_role("button", name="このスマホを登録する")).to_have_count(0)
+    page.wait_for_timeout(500)
     assert "パスキー" in postbox.mails[-1].get_content()
     assert len(postbox.mails) == mails + 3  # the code, the registration, the passkey
     (key,) = lock.keys()
     assert (key["rpId"], key["isResidentCredential"], key["userName"]) == ("localhost", True, NAO)
-    return out(phone)
+    return out(page)
 
 
-def out(phone: Page) -> Page:
-    phone.goto(phone.url.split("/", 3)[0] + "//" + phone.url.split("/", 3)[2] + "/")
-    phone.locator("form[action$='/logout'] button").click()
-    return phone
+def out(page: Page) -> Page:
+    page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + "/")
+    page.locator("form[action$='/logout'] button").click()
+    return page
 
 
-def button(phone: Page):
-    return phone.get_by_role("button", name="顔や指でログイン")
+def button(page: Page):
+    return page.get_by_role("button", name="顔や指でログイン")
 
 
 def test_a_face_opens_the_next_visit(added, named):
@@ -89,23 +89,23 @@ def test_a_face_opens_the_next_visit(added, named):
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-def test_axe_has_nothing_against_the_offer_and_the_button(phone, named, postbox, lock, language):
-    phone.set_viewport_size({"width": 320, "height": 640})
-    phone.context.add_init_script(AXE)
-    first_use(phone, named, postbox)
-    phone.context.add_cookies([{"name": "lang", "value": language, "url": named[0]}])
-    phone.context.add_cookies([{"name": "passkey", "value": "1", "url": named[0]}])
+def test_axe_has_nothing_against_the_offer_and_the_button(page, named, postbox, lock, language):
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.context.add_init_script(AXE)
+    first_use(page, named, postbox)
+    page.context.add_cookies([{"name": "lang", "value": language, "url": named[0]}])
+    page.context.add_cookies([{"name": "passkey", "value": "1", "url": named[0]}])
     for place in ("/", "/account/passkey", "/login"):
         if place == "/login":
-            out(phone)
+            out(page)
         else:
-            phone.goto(named[0] + place)
-        expect(phone.locator("form[data-options] button")).to_be_visible()
+            page.goto(named[0] + place)
+        expect(page.locator("form[data-options] button")).to_be_visible()
         if place == "/login":  # what failed is said
-            phone.locator("form[data-options] button").click()
-            expect(phone.locator("form[data-options] .error")).not_to_be_empty()
-        assert phone.evaluate(FITS)
-        assert phone.evaluate(RUN, {"runOnly": RULES}) == [], place
+            page.locator("form[data-options] button").click()
+            expect(page.locator("form[data-options] .error")).not_to_be_empty()
+        assert page.evaluate(FITS)
+        assert page.evaluate(RUN, {"runOnly": RULES}) == [], place
 
 
 def test_it_leads_on_to_the_page_that_was_wanted(added, named):
@@ -187,17 +187,17 @@ def test_a_new_password_ends_it(added, named, postbox):
     expect(button(added)).to_have_count(0)
 
 
-def test_a_phone_is_added_later_from_the_account(phone, named, postbox, lock):
-    first_use(phone, named, postbox)
-    phone.get_by_role("button", name="今はしない").click()
-    expect(phone.get_by_role("heading", name="次からは顔や指でログイン")).to_have_count(0)
-    phone.goto(f"{named[0]}/account")
-    phone.get_by_role("link", name="このスマホを登録する").click()
-    phone.get_by_role("button", name="このスマホを登録する").click()
-    expect(phone.get_by_text("次からは、このスマホの顔や指でログインできます。")).to_be_visible()
-    phone.goto(f"{named[0]}/account/passkey")
-    phone.get_by_role("button", name="このスマホを登録する").click()
-    expect(phone.get_by_text("このスマホは、もう登録されています。")).to_be_visible()
+def test_a_phone_is_added_later_from_the_account(page, named, postbox, lock):
+    first_use(page, named, postbox)
+    page.get_by_role("button", name="今はしない").click()
+    expect(page.get_by_role("heading", name="次からは顔や指でログイン")).to_have_count(0)
+    page.goto(f"{named[0]}/account")
+    page.get_by_role("link", name="このスマホを登録する").click()
+    page.get_by_role("button", name="このスマホを登録する").click()
+    expect(page.get_by_text("次からは、このスマホの顔や指でログインできます。")).to_be_visible()
+    page.goto(f"{named[0]}/account/passkey")
+    page.get_by_role("button", name="このスマホを登録する").click()
+    expect(page.get_by_text("このスマホは、もう登録されています。")).to_be_visible()
     assert len(lock.keys()) == 1
 
 
@@ -206,28 +206,28 @@ def test_a_phone_that_cannot_is_offered_nothing_and_logs_in_as_before(
     chromium, named, postbox, able
 ):
     context = chromium.new_context(locale="ja-JP", java_script_enabled=able == "no lock")
-    phone = context.new_page()
-    phone.set_default_timeout(10_000)
-    first_use(phone, named, postbox)
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    first_use(page, named, postbox)
     context.add_cookies([{"name": "passkey", "value": "1", "url": named[0]}])
-    expect(phone.get_by_role("heading", name="次からは顔や指でログイン")).to_have_count(0)
-    phone.goto(f"{named[0]}/account/passkey")
-    expect(phone.get_by_text("このブラウザでは使えません")).to_be_visible()
-    out(phone)
-    expect(button(phone)).to_have_count(0)
-    log_in_again_below(phone, named, postbox)
+    expect(page.get_by_role("heading", name="次からは顔や指でログイン")).to_have_count(0)
+    page.goto(f"{named[0]}/account/passkey")
+    expect(page.get_by_text("このブラウザでは使えません")).to_be_visible()
+    out(page)
+    expect(button(page)).to_have_count(0)
+    log_in_again_below(page, named, postbox)
     context.close()
 
 
-def log_in_again_below(phone: Page, named, postbox) -> None:
+def log_in_again_below(page: Page, named, postbox) -> None:
     """As log_in_again, where the first form of the page is the hidden one."""
-    phone.fill("[name=username]", named[2][NAO][0])
-    phone.fill("[name=password]", PASSWORD)
+    page.fill("[name=username]", named[2][NAO][0])
+    page.fill("[name=password]", PASSWORD)
     count = len(postbox.codes)
-    phone.press("[name=password]", "Enter")
-    phone.fill("[name=code]", postbox.code(count + 1))
-    submit(phone)
-    phone.wait_for_url(f"{named[0]}/")
+    page.press("[name=password]", "Enter")
+    page.fill("[name=code]", postbox.code(count + 1))
+    submit(page)
+    page.wait_for_url(f"{named[0]}/")
 
 
 def test_the_script_speaks_json_that_browsers_have_functions_for(added, named):

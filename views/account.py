@@ -11,7 +11,7 @@ import accounts
 from accounts import limits, passwords, sessions
 from accounts.codes import send_code
 from accounts.passkeys import AT_MOST
-from models import Audit, Display, Passkey, Session, Trust
+from models import Audit, Display, Passkey, Session
 from views.code import bind, bound, code_page, prove, unproven, wrong_code
 from views.forms import SENT, Form, for_another, form_page, new_form, refused
 from views.services import now, services
@@ -27,20 +27,15 @@ def settings() -> ResponseReturnValue:
     """Show the member's running sessions, their passkeys, their trusted phones, and the last ten
     times that they opened their own certificate."""
     account, moment = current_user.account, now()
-    running = Session.select().where(
-        Session.account == account.member_id, Session.ended_at.is_null()
-    )
-    sessions = [
+    logins = [
         {
             "device": s.device,
             "created_at": s.created_at,
             "seen_at": s.seen_at,
             "here": s.id == current_user.id,
         }
-        for s in running.order_by(Session.seen_at.desc())
-        if s.runs_at(moment)
+        for s in sessions.running(account, moment)
     ]
-    trusted = Trust.select().where(Trust.account == account.member_id, Trust.expires_at > moment)
     trusts = [
         {
             "id": t.id,
@@ -49,7 +44,7 @@ def settings() -> ResponseReturnValue:
             "expires_at": t.expires_at,
             "here": t.id == current_user.trust_id,
         }
-        for t in trusted.order_by(Trust.created_at.desc())
+        for t in sessions.trusted_phones(account, moment)
     ]
     kept = (
         Passkey.select()
@@ -61,7 +56,7 @@ def settings() -> ResponseReturnValue:
     return render_template(
         "account/settings.html",
         email_mask=accounts.mask(account.email or ""),
-        sessions=sessions,
+        sessions=logins,
         trusts=trusts,
         keys=[{"key": key, "here": key.id == current_user.passkey} for key in kept],
         may_add=len(kept) < AT_MOST,
@@ -154,12 +149,8 @@ def email_code() -> ResponseReturnValue:
 @pages.post("/sessions/end")
 def end_others() -> ResponseReturnValue:
     """End every session of this account except the present one."""
-    others = (
-        Session.account == current_user.account_id,
-        Session.id != current_user.id,
-        Session.ended_at.is_null(),
-    )
-    Session.update(ended_at=int(now())).where(*others).execute()
+    mine, here = Session.account == current_user.account_id, Session.id == current_user.id
+    sessions.end(now(), mine, ~here)
     Audit.note(now(), "sessions.ended", current_user.account_id)
     flash(gettext("ほかの端末を、すべてログアウトしました。"))
     return redirect(url_for("account.settings"), 303)

@@ -195,7 +195,7 @@ def code() -> ResponseReturnValue:
 def end_session() -> None:
     """End this browser's session in the database, if there is one."""
     if current_user.is_authenticated:
-        Session.update(ended_at=int(now())).where(Session.id == current_user.id).execute()
+        sessions.end(now(), Session.id == current_user.id)
         Audit.note(now(), "logout", current_user.account_id)
 
 

@@ -67,7 +67,7 @@ def two(tmp_path, tmp_path_factory, monkeypatch, postbox):
 
 
 @pytest.fixture
-def phone(chromium):
+def page(chromium):
     context = chromium.new_context(
         viewport={"width": 390, "height": 844},
         is_mobile=True,
@@ -80,57 +80,57 @@ def phone(chromium):
     context.close()
 
 
-def test_one_of_two_machines_dies_and_no_one_is_logged_out(two, phone, postbox):
+def test_one_of_two_machines_dies_and_no_one_is_logged_out(two, page, postbox):
     first, second, nginx, logins = two
     second.end()  # the login can only reach the first
-    first_use(phone, (nginx.address, first.process, logins), postbox)
-    phone.locator("form[action$='/logout'] button").click()
-    phone.fill("[name=username]", logins[NAO][0])
-    phone.fill("[name=password]", PASSWORD)
+    first_use(page, (nginx.address, first.process, logins), postbox)
+    page.locator("form[action$='/logout'] button").click()
+    page.fill("[name=username]", logins[NAO][0])
+    page.fill("[name=password]", PASSWORD)
     count = len(postbox.codes)
-    submit(phone)
-    expect(phone.locator("[name=code]")).to_be_visible()
+    submit(page)
+    expect(page.locator("[name=code]")).to_be_visible()
     code = postbox.code(count + 1)
     second.start()
     time.sleep(2.1)  # the proxy's fail_timeout, until which it asks nobody who did not answer
     first.kill()  # the code can only reach the second
-    phone.fill("[name=code]", code)
-    submit(phone)
-    phone.wait_for_url(f"{nginx.address}/")
+    page.fill("[name=code]", code)
+    submit(page)
+    page.wait_for_url(f"{nginx.address}/")
     first.start()
-    cookies = {cookie["name"]: cookie for cookie in phone.context.cookies()}
+    cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
     assert cookies["__Host-session"]["secure"]
 
-    phone.locator("a[href*='/certificates/']").first.click()
-    expect(phone.locator("#clock.live")).to_be_visible()
-    phone.evaluate(WATCH)
-    until(lambda: len(phone.evaluate("seen")) >= 4)
+    page.locator("a[href*='/certificates/']").first.click()
+    expect(page.locator("#clock.live")).to_be_visible()
+    page.evaluate(WATCH)
+    until(lambda: len(page.evaluate("seen")) >= 4)
     second.kill()
-    killed = len(phone.evaluate("seen"))
-    until(lambda: len(phone.evaluate("seen")) >= killed + 6)
+    killed = len(page.evaluate("seen"))
+    until(lambda: len(page.evaluate("seen")) >= killed + 6)
     second.start()
-    again = len(phone.evaluate("seen"))
-    until(lambda: len(phone.evaluate("seen")) >= again + 3)
+    again = len(page.evaluate("seen"))
+    until(lambda: len(page.evaluate("seen")) >= again + 3)
     slow = threading.Thread(target=lambda: answers.append(slowly(first)))
     answers: list[int] = []
     slow.start()
     time.sleep(0.5)
     assert first.end() == 0
     slow.join()
-    ended = len(phone.evaluate("seen"))
-    until(lambda: len(phone.evaluate("seen")) >= ended + 4)
-    seen, covered = phone.evaluate("[seen, covered]")
+    ended = len(page.evaluate("seen"))
+    until(lambda: len(page.evaluate("seen")) >= ended + 4)
+    seen, covered = page.evaluate("[seen, covered]")
     print(
         f"{len(seen)} seconds shown, at most {skipped(seen)} skipped at once, veil seen {covered} times in a twentieth of one"
     )
     assert skipped(seen) <= 1, seen
     assert covered == 0
     assert answers == [422], "a form in flight was not answered"
-    phone.goto(f"{nginx.address}/")
-    expect(phone.locator("form[action$='/logout']")).to_be_visible()
+    page.goto(f"{nginx.address}/")
+    expect(page.locator("form[action$='/logout']")).to_be_visible()
     second.kill()
-    phone.goto(f"{nginx.address}/")
-    expect(phone.locator("main")).to_contain_text("1分ほど待って")
+    page.goto(f"{nginx.address}/")
+    expect(page.locator("main")).to_contain_text("1分ほど待って")
     names = (
         path
         for path in nginx.conf.parent.glob("*.log")

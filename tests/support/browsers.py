@@ -107,7 +107,7 @@ def chromium():
 
 
 @pytest.fixture
-def phone(chromium):
+def page(chromium):
     """A phone that fails the test on a CSP violation or a script error."""
     context = chromium.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="ja-JP"
