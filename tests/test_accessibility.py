@@ -230,51 +230,51 @@ def test_axe_has_nothing_against_the_account_and_a_forgotten_password(
     assert eye.seen == 13
 
 
-def test_keys_alone_lead_from_login_to_the_certificate(phone, site, postbox):
+def test_keys_alone_lead_from_login_to_the_certificate(page, site, postbox):
     address, _, letters = site
-    first_use(phone, site, postbox)
-    phone.context.clear_cookies()
-    phone.goto(f"{address}/login")
+    first_use(page, site, postbox)
+    page.context.clear_cookies()
+    page.goto(f"{address}/login")
 
     def tab_to(selector: str) -> None:
         """Presses Tab until the focus is there, where it can be seen."""
         for _ in range(30):
-            phone.keyboard.press("Tab")
-            if phone.evaluate("wanted => document.activeElement.matches(wanted)", selector):
-                return expect(phone.locator(":focus-visible")).to_be_in_viewport()
+            page.keyboard.press("Tab")
+            if page.evaluate("wanted => document.activeElement.matches(wanted)", selector):
+                return expect(page.locator(":focus-visible")).to_be_in_viewport()
         raise AssertionError(f"no key leads to {selector}")
 
     tab_to("[name=username]")
-    phone.keyboard.type("wrong")
-    phone.keyboard.press("Enter")
-    expect(phone.locator(".problems")).to_be_focused()
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator(".problems")).to_be_focused()
     tab_to("[name=username]")
-    phone.keyboard.press("Control+a")
-    phone.keyboard.type(letters[NAO][0])
+    page.keyboard.press("Control+a")
+    page.keyboard.type(letters[NAO][0])
     tab_to("[name=password]")
-    phone.keyboard.type(PASSWORD)
+    page.keyboard.type(PASSWORD)
     tab_to("[data-reveal]")
-    phone.keyboard.press("Space")
-    assert phone.locator("[name=password]").get_attribute("type") == "text"
+    page.keyboard.press("Space")
+    assert page.locator("[name=password]").get_attribute("type") == "text"
     count = len(postbox.codes)
-    phone.keyboard.press("Enter")
-    expect(phone.locator("[name=code]")).to_be_focused()
-    phone.keyboard.type(postbox.code(count + 1))
+    page.keyboard.press("Enter")
+    expect(page.locator("[name=code]")).to_be_focused()
+    page.keyboard.type(postbox.code(count + 1))
     tab_to("[name=trust]")
-    phone.keyboard.press("Space")
-    expect(phone.locator("[name=trust]")).to_be_checked()
-    phone.keyboard.press("Enter")
-    phone.wait_for_url(f"{address}/")
+    page.keyboard.press("Space")
+    expect(page.locator("[name=trust]")).to_be_checked()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{address}/")
     tab_to("a[href='/household']")
-    phone.keyboard.press("Enter")
-    phone.wait_for_url(f"{address}/household")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{address}/household")
     tab_to(".rows form button")
-    phone.keyboard.press("Enter")
-    expect(phone.locator("[name=allow][value=no]")).to_be_attached()
-    phone.goto(f"{address}/")
+    page.keyboard.press("Enter")
+    expect(page.locator("[name=allow][value=no]")).to_be_attached()
+    page.goto(f"{address}/")
     tab_to("a.main.big")
-    phone.keyboard.press("Enter")
-    expect(phone.locator("#clock.live")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("#clock.live")).to_be_visible()
     tab_to("main a.button")
 
 

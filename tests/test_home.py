@@ -10,7 +10,7 @@ import pytest
 import dates
 import models
 from models import Member
-from tests.support.people import BORN, PASSWORD
+from tests.support.people import BORN, NAO, PASSWORD
 from tests.support.phone import Phone
 
 
@@ -240,6 +240,14 @@ def test_the_end_of_the_registration_is_said_for_five_minutes_with_the_icon_of_t
     page = phone.get("/")
     assert "登録が終わりました" not in page.text
     assert "ホーム画面に追加" not in page.text
+
+
+def test_whoever_has_opened_the_certificate_is_welcomed_no_more(enroll):
+    phone = enroll(NAO)
+    assert "登録が終わりました" in phone.get("/").text
+    assert phone.get(phone.page.link("/certificates/")).clock
+    assert "登録が終わりました" not in phone.get("/").text
+    assert phone.page.link("/household"), "what was not offered before is offered now"
 
 
 def test_whoever_has_nothing_to_show_is_told_of_no_icon(enroll):

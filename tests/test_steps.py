@@ -82,9 +82,9 @@ class Thumb:
 
 
 @pytest.fixture
-def thumb(phone, site):
-    phone.set_viewport_size({"width": 390, "height": 664})
-    return Thumb(phone, site[0])
+def thumb(page, site):
+    page.set_viewport_size({"width": 390, "height": 664})
+    return Thumb(page, site[0])
 
 
 def register(thumb: Thumb, letters, postbox, name: str, **boxes: bool) -> None:

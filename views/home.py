@@ -21,7 +21,7 @@ from flask_login import current_user
 from database import answers
 from dates import today
 from front.clock import date_and_time
-from models import Audit, Member
+from models import Audit, Display, Member
 from settings import insurer_of
 from views.certificate import qr
 from views.forms import device, own_mail_domain
@@ -39,7 +39,8 @@ def home() -> ResponseReturnValue:
     """Show the member and the listed people of the household, each with the state of the
     certificate and one action. After a login by code, offer a passkey, too.
 
-    For WELCOMED seconds after the registration it says that this is done, and how to add an icon.
+    For WELCOMED seconds after the registration, or until a certificate is opened, say that this is
+    done, and how to add an icon.
     """
     me, people = _household()
     adults = _may_be_allowed(people)
@@ -51,10 +52,18 @@ def home() -> ResponseReturnValue:
         offer=any(person["url"] for person in [me, *people]) and offered(),
         offer_allowing=bool(adults) and not any(adult["answered"] for adult in adults),
         age=current_app.config["GUARDIAN_AGE"],
-        registered=now() - session.get("registered", 0) < WELCOMED,
+        registered=_just_registered(),
         qr_svg=qr(url_for("login.login")),
         **_home_screen(),
     )
+
+
+def _just_registered() -> bool:
+    since = session.get("registered", 0)
+    if now() - since >= WELCOMED:
+        return False
+    opened = Display.viewer == current_user.account_id, Display.started_at >= since
+    return not Display.select().where(*opened).exists()
 
 
 def _household() -> tuple[dict[str, Any], list[dict[str, Any]]]:
