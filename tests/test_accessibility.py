@@ -111,9 +111,9 @@ class Eye:
 
 
 @pytest.fixture(params=["ja", "en"])
-def eye(phone, app, request):
-    phone.set_viewport_size({"width": 320, "height": 640})
-    return Eye(phone, Phone(app), request.param)
+def eye(page, app, request):
+    page.set_viewport_size({"width": 320, "height": 640})
+    return Eye(page, Phone(app), request.param)
 
 
 def test_axe_has_nothing_against_what_is_seen_before_a_login(eye, letters, mails):
