@@ -52,7 +52,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "sqlite(reason): it runs on SQLite alone")
     config.addinivalue_line(
         "markers",
-        "slow: it starts servers, which the hook below finds, or many programs; not run on other days",
+        "slow: it starts servers, which the hook below finds, or many programs, or has many threads wait,"
+        " which spin under libfaketime; not run on other days",
     )
 
 

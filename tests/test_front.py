@@ -218,6 +218,7 @@ class Stuck:
         return waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("known", "forms"), [(False, 2 + 13), (True, 2 + 2)])
 def test_whatever_forms_are_stuck_pages_are_admitted_and_no_more_than_there_are_places(
     known, forms
@@ -310,6 +311,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flood", FLOODS)
 def test_whoever_floods_keeps_nobody_else_out(flood):
     method, sender = FLOODS[flood]
@@ -450,6 +452,7 @@ def answers_of(held: Held, ask, count: int) -> list[int]:
     return sorted(answers)
 
 
+@pytest.mark.slow
 def test_of_slow_pages_a_fifth_of_the_threads_are_held_at_most(sixteen):
     held = Held()
     sixteen.view_functions["home.help"] = lambda: held().decode()
