@@ -7,13 +7,14 @@ import re
 import secrets
 import threading
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
 
 import jaconv
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from zxcvbn import matching, zxcvbn
 
 from accounts.keys import Keys
 from database import rest
@@ -45,8 +46,6 @@ as i.
 took 35 ms. Passwords that people type have fewer (P4$$w0rd1 has two), and symbols stay symbols, so
 that !@#$%^&*() is still a row of keys.
 """
-_every_reading = matching.enumerate_l33t_subs
-matching.enumerate_l33t_subs = lambda table: _every_reading(table)[:READINGS]
 GUESSES_MIN = 10**6
 """A password that zxcvbn guesses sooner is refused: the common ones, and what is made of the ID,
 the name, the birth date."""
@@ -65,6 +64,17 @@ SERVICE_WORDS = (
     "login",
 )
 """What a member types into a password because of where they are."""
+
+
+@cache
+def _zxcvbn() -> Callable[..., dict[str, Any]]:
+    """Return the estimator. Its word lists are loaded with the first password that is chosen, since
+    most workers see none for hours, and they take 13 MB."""
+    from zxcvbn import matching, zxcvbn
+
+    every_reading = matching.enumerate_l33t_subs
+    matching.enumerate_l33t_subs = lambda table: every_reading(table)[:READINGS]
+    return zxcvbn
 
 
 def password_fault(password: str, account: Account, context: Iterable[str] = ()) -> str | None:
@@ -89,7 +99,7 @@ def password_fault(password: str, account: Account, context: Iterable[str] = ())
     if len(rest) < 4:
         return "weak"
     with _estimating:
-        guesses = zxcvbn(password[:ESTIMATED], user_inputs=sorted(known))["guesses"]
+        guesses = _zxcvbn()(password[:ESTIMATED], user_inputs=sorted(known))["guesses"]
     return "weak" if guesses < GUESSES_MIN else None
 
 
