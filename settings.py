@@ -58,8 +58,11 @@ INSURER_TEXTS = ("name", "address", "phone", "hours", "staff_note")
 INSURER_URLS = ("paper_url", "privacy_url", "site_url")
 LINKS_AT_MOST = 5
 ESCAPES = "Write each of the characters : / ? # @ % [ ] in a user or password as its percent code: %3A %2F %3F %23 %40 %25 %5B %5D."
+KINDS = 6
+"""Different characters that a key has at least. Of keys of 32 random hexadecimal digits, one in
+three million million has fewer."""
 WEAK_KEY = (
-    "KAKUNIN_SECRET_KEY, and each of its fallbacks, must have 32 characters or more, of at least 8 kinds, and no part that "
+    f"KAKUNIN_SECRET_KEY, and each of its fallbacks, must have 32 characters or more, of at least {KINDS} kinds, and no part that "
     "repeats: openssl rand -hex 32 makes one."
 )
 
@@ -177,7 +180,7 @@ def check_keys(config: dict[str, Any]) -> None:
     """Raise BadSetting if the secret key or one of its fallbacks can be guessed."""
     for key in (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"]):
         repeats = key in (key + key)[1:-1]
-        if len(key) < 32 or len(set(key)) < 8 or repeats:
+        if len(key) < 32 or len(set(key)) < KINDS or repeats:
             raise BadSetting(WEAK_KEY)
 
 

@@ -144,6 +144,8 @@ def test_every_key_that_openssl_makes_is_taken():
         settings.check_keys(
             {"SECRET_KEY": secrets.token_hex(16), "SECRET_KEY_FALLBACKS": [secrets.token_hex(32)]}
         )
+    seven_kinds = "ff228555f27fff8f37f3855272d8f335"
+    settings.check_keys({"SECRET_KEY": seven_kinds, "SECRET_KEY_FALLBACKS": []})
 
 
 @pytest.mark.parametrize(
