@@ -179,7 +179,7 @@ def _is_link(link: Any) -> bool:
 def check_keys(config: dict[str, Any]) -> None:
     """Raise BadSetting if the secret key or one of its fallbacks can be guessed."""
     for key in (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"]):
-        repeats = key in (key + key)[1:-1]
+        repeats = any(key[size:] == key[:-size] for size in range(1, len(key) // 2 + 1))
         if len(key) < 32 or len(set(key)) < KINDS or repeats:
             raise BadSetting(WEAK_KEY)
 
