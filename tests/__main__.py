@@ -48,6 +48,9 @@ def main() -> int:
                 red.set()
                 return
 
+    print(
+        "Three lanes of tests run beside each other. The first prints in some minutes.", flush=True
+    )
     threads = [threading.Thread(target=follow, args=(lane,)) for lane in LANES]
     for thread in threads:
         thread.start()
