@@ -6,14 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 
 from imports import checks, holders
-from imports.plan import (
-    Plan,
-    compare,
-    end_missing,
-    match_keys,
-    match_persons,
-    stage,
-)
+from imports.plan import Plan, compare, end_missing, match_keys, match_persons, stage
 from imports.targets import give, stage_targets
 from imports.workspace import Workspace
 from roster import Roster

@@ -148,9 +148,9 @@ def check_incomplete(plan: Plan, findings: Findings) -> None:
 
 
 def check_known(plan: Plan, findings: Findings) -> None:
-    """Find newcomers who are stored under another key, by name and birth date: refuse those whose
-    key differs by zeros in front, which Excel drops, or a kind of hyphen, and warn of the others. Each would be two
-    people from now on, with two logins."""
+    """Find newcomers who are stored under another key, by name and birth date. Refuse those whose key
+    differs by zeros in front, which Excel drops, or by a kind of hyphen, and warn of the others: each
+    of them would be two people from now on, with two logins."""
     if not (plan.added and plan.stored):
         return
     together = _together("s", "m", f"'{plan.today}'")

@@ -40,7 +40,7 @@ def look_at(path: Path) -> str:
     Unreadable.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")()
-    clean = True
+    clean, line = True, 1
     with path.open("rb") as file:
         start = file.read(8)
         if not start:
@@ -53,9 +53,7 @@ def look_at(path: Path) -> str:
         file.seek(0)
         while chunk := file.read(CHUNK):
             if b"\0" in chunk and not utf16:
-                end = file.tell() - len(chunk) + chunk.index(b"\0")
-                file.seek(0)
-                line = file.read(end).count(b"\n") + 1
+                line += chunk[: chunk.index(b"\0")].count(b"\n")
                 raise Unreadable(
                     f"{line}行目にNUL文字が入っています。CSVではないファイルか、壊れたファイルです。「CSV UTF-8（コンマ区切り）」で保存し直してください。"
                 )
@@ -68,6 +66,7 @@ def look_at(path: Path) -> str:
                     utf8.decode(chunk, final=len(chunk) < CHUNK)
                 except UnicodeDecodeError:
                     clean = False
+            line += chunk.count(b"\n")
     if utf16:
         return utf16
     if clean or start.startswith(codecs.BOM_UTF8):
