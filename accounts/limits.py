@@ -101,31 +101,26 @@ def take(keys: Keys, now: float, *tries: Try) -> None:
                 bool(about)
                 and _count(_about(keys, limit, value, about), limit._replace(free=2**31), now) != 1
             )
-            until = _until(name, limit, now)
-            if until > now or not (known or _count(name, limit, now)):
-                raise TooMany(max(until, int(now) + 1))
+            if known or not _count(name, limit, now):
+                until = _until(name, limit, now)
+                if until > now or not known:
+                    raise TooMany(max(until, int(now) + 1))
 
 
 def _count(name: str, limit: Limit, now: float) -> int | None:
-    """Count one try in one statement. Return its number within the window, or None if tries must
-    wait."""
+    """Count one try in one statement, and begin the wait after it. Return its number within the
+    window, or None if tries must wait. The transaction keeps others from the counter meanwhile."""
     moment = int(now)
     stale = (Counter.since <= moment - limit.window) | (Counter.since > moment + AHEAD)
-    number = Case(None, [(stale, 1)], Counter.count + 1)
-    waits = [(number < limit.free, 0)]
-    while (wait := limit.wait(limit.free + len(waits) - 1)) < limit.longest_wait:
-        waits.append((number == limit.free + len(waits) - 1, moment + wait))
     free_now = (Counter.until <= moment) | (Counter.until > moment + limit.longest_wait + AHEAD)
     rows = (
-        Counter.insert(
-            id=name, count=1, since=moment, until=moment + limit.wait(1) if limit.wait(1) else 0
-        )
+        Counter.insert(id=name, count=1, since=moment, until=0)
         .on_conflict(
             conflict_target=[Counter.id],
             update={
-                Counter.count: number,
+                Counter.count: Case(None, [(stale, 1)], Counter.count + 1),
                 Counter.since: Case(None, [(stale, moment)], Counter.since),
-                Counter.until: Case(None, waits, moment + limit.longest_wait),
+                Counter.until: 0,
             },
             where=free_now,
         )
@@ -133,7 +128,10 @@ def _count(name: str, limit: Limit, now: float) -> int | None:
         .tuples()
         .execute()
     )
-    return next((count for (count,) in rows), None)
+    count: int | None = next((count for (count,) in rows), None)
+    if count and (wait := limit.wait(count)):
+        Counter.update(until=moment + wait).where(Counter.id == name).execute()
+    return count
 
 
 def _until(name: str, limit: Limit, now: float) -> int:
