@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import re
@@ -10,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import segno
 
@@ -18,6 +19,9 @@ from accounts.keys import LETTERS, SYMBOLS, fold_typed, grouped
 from imports.letters import ADDRESS, COLUMNS, CannotWrite
 from roster.findings import Findings, plain_cell
 from roster.reading import Unreadable
+
+if TYPE_CHECKING:
+    import typst
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "templates" / "letter" / "letter.typ"
 FONTS = ("Noto Sans CJK JP", "Noto Sans Mono CJK JP")
@@ -186,11 +190,17 @@ def _check_twice(letters: list[dict[str, Any]], findings: Findings) -> None:
             )
 
 
-def missing_fonts() -> list[str]:
-    """Return which of FONTS this machine lacks."""
+@functools.cache
+def machine_fonts() -> typst.Fonts:
+    """Return the fonts of this machine, which are looked for once."""
     import typst  # 80 MB, which no server should hold
 
-    known = typst.Fonts(include_embedded_fonts=False).families()
+    return typst.Fonts()
+
+
+def missing_fonts() -> list[str]:
+    """Return which of FONTS this machine lacks."""
+    known = machine_fonts().families()
     return [font for font in FONTS if font not in known]
 
 
@@ -216,7 +226,7 @@ def pages(
         "text": text.strip().expandtabs(2).splitlines(),
         "refusal": TOO_LONG,
     }
-    compiler = typst.Compiler(TEMPLATE, root=TEMPLATE.parent)
+    compiler = typst.Compiler(TEMPLATE, root=TEMPLATE.parent, font_paths=machine_fonts())
     for start in range(0, len(letters), PAGES):
         data = json.dumps(given | {"people": letters[start : start + PAGES]})
         inputs = {"data": data, "qr": code.getvalue().decode()}

@@ -20,6 +20,8 @@ from jinja2 import FileSystemBytecodeCache
 import database
 import models
 from accounts import passwords
+from tests.support.clerk import make_app
+from tests.support.first_uses import FirstUses
 from tests.support.office import Clerk
 from tests.support.people import BORN, PASSWORD, settings_for
 from tests.support.phone import Phone
@@ -195,10 +197,9 @@ def fresh(cluster, tmp_path):
 
 
 @pytest.fixture
-def store(fresh):
+def store(fresh, upgraded):
     """An empty database with every table."""
-    database.connect(fresh())
-    models.database.create_tables(models.TABLES)
+    database.connect(fresh(upgraded))
     yield models.database
     models.database.close_all()
 
@@ -247,6 +248,18 @@ def compiled_templates(tmp_path_factory):
 @pytest.fixture
 def time(now):
     return Time(now)
+
+
+@pytest.fixture(scope="session")
+def upgraded(tmp_path_factory, cluster):
+    """The URL of an empty database with every table."""
+    url = new_database(cluster, tmp_path_factory.mktemp("upgraded"), "upgraded")
+    with pytest.MonkeyPatch.context() as patch:
+        settings_for(patch, url)
+        done = make_app().test_cli_runner().invoke(args=["db", "upgrade"])
+        assert done.exit_code == 0, done.output
+        models.database.close_all()
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -307,13 +320,27 @@ def letters(imported):
     return logins_in(imported[1])
 
 
+@pytest.fixture(scope="session")
+def first_uses(tmp_path_factory, imported, cluster):
+    return None if cluster else FirstUses(imported[0], tmp_path_factory.mktemp("first-uses"))
+
+
 @pytest.fixture
-def enroll(app, letters, mails, time):
+def enroll(app, letters, mails, time, first_uses):
     """enroll(name) completes a person's first use and returns their phone, which shows home.
-    trust="yes" trusts the phone."""
+    trust="yes" trusts the phone.
+
+    Tests that begin with the same first uses share them, on SQLite, as copies."""
 
     def enroll(name: str, email: str = "", **boxes: str) -> Phone:
         phone = Phone(app)
+        if first_uses is None or time.moment != NOW:
+            return use(phone, name, email, boxes)
+        return first_uses.copy_or_keep(
+            phone, mails, (name, email, *boxes.items()), lambda: use(phone, name, email, boxes)
+        )
+
+    def use(phone: Phone, name: str, email: str, boxes: dict[str, str]) -> Phone:
         login_id, temporary = letters[name]
         phone.get("/login")
         phone.send(username=login_id, password=temporary)
@@ -344,8 +371,8 @@ def log_in(app, letters, mails):
 
 
 @pytest.fixture
-def clerk(fresh, tmp_path, monkeypatch, now):
-    settings_for(monkeypatch, fresh())
+def clerk(fresh, upgraded, tmp_path, monkeypatch, now):
+    settings_for(monkeypatch, fresh(upgraded))
     monkeypatch.setattr("commands.rosters.moment", lambda: now)
     monkeypatch.setattr("commands.people.moment", lambda: now)
     yield Clerk(tmp_path)

@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from playhouse.migrations import Runner
 from playhouse.schema_diff import diff_models
 
+import database
 import models
 import settings
 from accounts.keys import grouped
@@ -25,7 +25,7 @@ def login(name):
     return Account.select().join(Member).where(Member.name == name).get().login_id
 
 
-def test_the_migrated_schema_is_the_one_of_the_models(store, tmp_path):
+def test_the_migrated_schema_is_the_one_of_the_models(fresh, upgraded):
     def schema():
         tables = [table for table in models.database.get_tables() if table != "schema_migration"]
         columns = {
@@ -43,9 +43,10 @@ def test_the_migrated_schema_is_the_one_of_the_models(store, tmp_path):
         }
         return columns, indexes, keys
 
+    database.connect(fresh())
+    models.database.create_tables(models.TABLES)
     created = schema()
-    models.database.drop_tables(models.TABLES)
-    Runner(models.database.obj, str(settings.MIGRATIONS)).up()
+    database.connect(fresh(upgraded))
     assert schema() == created
     assert not diff_models(models.database.obj, models.TABLES)
 

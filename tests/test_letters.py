@@ -90,17 +90,18 @@ def plain(text):
     )
 
 
-@pytest.mark.parametrize("column", ["氏名", "宛名", "事業所名称", ADDRESS])
-def test_whatever_a_cell_holds_is_printed_as_text_on_the_one_page_of_its_person(office, column):
-    done = office.print(people(*({column: text} for text in ["普通", *HOSTILE, "終"])))
+def test_whatever_the_cells_hold_is_printed_as_text_on_the_one_page_of_its_person(office):
+    titles = ("氏名", "宛名", "事業所名称", ADDRESS)
+    rows = people(*(dict.fromkeys(titles, text) for text in ["普通", *HOSTILE, "終"]))
+    done = office.print(rows)
     assert done.exit_code == 0, done.output
-    pages = office.pages
+    pages = list(map(plain, office.pages))
     assert len(pages) == len(HOSTILE) + 2
     assert all("ACDEF-3467-9GHJK" in page for page in pages)
-    assert "〓〓外字" in plain(pages[len(READABLE) + 1])
+    assert pages[len(READABLE) + 1].count("〓〓外字") >= len(titles)
     for text, page in zip(["普通", *READABLE], pages, strict=False):
-        assert plain(text.removeprefix("'")) in plain(page), text
-    assert done.stdout.count("サーバーの書体にない文字です") == 3
+        assert page.count(plain(text.removeprefix("'"))) >= len(titles), text
+    assert done.stdout.count("サーバーの書体にない文字です") == 3 * len(titles)
 
 
 def test_nothing_but_the_address_is_ever_in_the_envelopes_window(office):

@@ -169,6 +169,7 @@ def upgrade(folder) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", ["empty", "behind"])
 def test_upgrades_at_once_all_succeed_and_each_migration_runs_once(clerk, fresh, newer, begin):
     if begin == "behind":
@@ -216,6 +217,7 @@ def in_use():
         user.join()
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_waits_for_a_table_keeps_nobody_else_waiting(clerk, newer):
     with in_use():
         run, longest = upgrade(newer), 0.0

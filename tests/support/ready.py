@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from imports import printing
+
 CACHE = Path(".pytest_cache/v/kakunin")
 """Where pytest keeps how many tests each run left out, by program; conftest.py writes it."""
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -83,8 +85,6 @@ def nginx() -> str | None:
 
 def letters_fonts() -> str | None:
     """Return the names of the letters' fonts, or None if one is not installed."""
-    from imports import printing
-
     return None if printing.missing_fonts() else ", ".join(printing.FONTS)
 
 
@@ -178,6 +178,7 @@ def install(names: list[str]) -> None:
             say(f"Installing for the tests: {' '.join(command)}")
             run(*command, stderr=subprocess.DEVNULL)  # left() names what did not come
     chromium.cache_clear()
+    printing.machine_fonts.cache_clear()
 
 
 def say(*lines: str) -> None:
