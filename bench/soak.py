@@ -32,7 +32,7 @@ from tests.support.postgres import Cluster
 from tests.support.servers import ROOT, environment, serving
 
 PHONES = int(os.environ.get("SOAK_PHONES", "2000"))
-MINUTES = int(os.environ.get("SOAK_MINUTES", "10"))
+MINUTES = int(os.environ.get("SOAK_MINUTES", "10"))  # a card lives for fifteen
 LOGINS = 2  # a second
 NEWCOMERS = 20  # a minute
 PATIENCE = 10  # seconds in which people ask again if there is no place or no database

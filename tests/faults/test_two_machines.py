@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import json
 import re
+import secrets
 import ssl
 import subprocess
 import threading
@@ -16,13 +18,19 @@ import urllib.parse
 import pytest
 from playwright.sync_api import expect
 
+import models
+from accounts.keys import Keys
 from settings import SETTINGS
+from tests.support.browser import Browser
 from tests.support.browsers import first_use, submit
+from tests.support.crowd import hold
+from tests.support.displays import give_passwords, open_displays
 from tests.support.machines import FLASK, Machine, Nginx, until
 from tests.support.people import NAO, PASSWORD, settings_for
 from tests.support.postgres import Cluster, free_port
 from tests.support.ready import path_of
 from tests.support.sample import ROOT, import_sample
+from tests.support.servers import environment
 
 WATCH = """() => {
     window.seen = []
@@ -192,6 +200,58 @@ def test_the_proxy_takes_modern_ciphers_alone_and_no_flood_of_forms(two):
     }
     assert {name: answer.headers[name] for name in stated} == stated
     link.close()
+
+
+def test_a_key_that_rotates_machine_by_machine_ends_nothing(tmp_path):
+    """As docs/operations.md says: first each machine gets the new key as a fallback, then each
+    exchanges the two. After each restart everybody is seen by both machines, and others log in,
+    with the password on one machine and the code on the other."""
+    env = environment(tmp_path)
+    old, new = env["KAKUNIN_SECRET_KEY"], secrets.token_hex(32)
+    phones = open_displays(env, 20)
+    give_passwords(range(11, 21))
+    logged_in, waiting = [], iter(range(11, 21))
+    with contextlib.ExitStack() as ends:
+        machines = [Machine(env), Machine(env)]
+        for machine in machines:
+            ends.callback(machine.end)
+
+        def all_are_known() -> None:
+            for here, there in (machines, machines[::-1]):
+                browser, number = Browser(here.port, "203.0.113.7"), next(waiting)
+                form = {"username": f"K{number:09}", "password": PASSWORD}
+                assert browser.ask("/login", **form)[0] == 303
+                keys = Keys(here.env["KAKUNIN_SECRET_KEY"])
+                with models.database.connection_context():
+                    asked = models.Challenge.account == number
+                    code = keys.code(models.Challenge.get(asked))
+                go_to(there, browser)
+                assert browser.ask("/login/code", code=code)[0] == 303
+                logged_in.append(browser)
+                for each in logged_in:
+                    go_to(here, each)
+                    assert each.ask("/")[0] == 200
+                    each.link.close()
+            for machine in machines:
+                assert hold(machine.port, phones[:10], 2).missed == 0
+
+        all_are_known()
+        for key, fallbacks in ((old, [new]), (new, [old])):
+            for machine in machines:
+                assert machine.end() == 0
+                machine.env |= {
+                    "KAKUNIN_SECRET_KEY": key,
+                    "KAKUNIN_SECRET_KEY_FALLBACKS": json.dumps(fallbacks),
+                }
+                machine.start()
+                all_are_known()
+    print(f"{len(logged_in)} logins and 10 live clocks outlived a key that was exchanged")
+
+
+def go_to(machine: Machine, browser: Browser) -> None:
+    """Let the browser's next request reach this machine."""
+    browser.link.close()
+    browser.link = http.client.HTTPConnection("127.0.0.1", machine.port, timeout=30)
 
 
 def slowly(machine: Machine) -> int:
