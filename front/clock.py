@@ -5,11 +5,11 @@ lease was granted. It is a cookie whose signature covers the raw session cookie,
 the display and T, so it is valid for nothing else. A tick that has a lease costs one signature
 check and two formatted strings.
 
-A tick that has no lease, and one tick at a random moment in the second half of each lease, runs one
-indexed query. If the query allows the display, the answer carries the next lease. If it does not,
-the request goes on to Flask. While the database does not answer, a tick is answered under its lease
-if it has one, and with 503 if it has none. The only state in memory is the formatted time of the
-present second.
+A tick that has no lease, and one tick at a random moment from the sixth to the eighth second of
+each lease, runs one indexed query. If the query allows the display, the answer carries the next
+lease. If it does not, the request goes on to Flask. While the database does not answer, a tick is
+answered under its lease if it has one, and with 503 if it has none. The only state in memory is the
+formatted time of the present second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from dates import JST, WEEKDAYS
 from front.live import live_display
 
 LEASE = 10_000  # milliseconds
-RENEW_FROM = 5_000  # milliseconds of a lease gone: from its sixth second on it may be renewed
+RENEW_FROM, RENEW_BY = 5_000, 7_000
+"""Milliseconds of a lease after which a tick may renew it, and after which each tick tries to. So a
+database that stands still for three seconds stops no clock, and one of four seconds few."""
 PATIENCE = 1
 """Seconds that a tick without a lease waits for one of the clocks' connections; one that has a
 lease does not wait."""
@@ -94,7 +96,8 @@ class Clock:
         raw = cookie(environ, self.session_cookie)
         left = self._left(cookie(environ, self.lease_cookie), raw, path, now)
         headers = []
-        if left <= LEASE - RENEW_FROM and random.random() * left < 1000:  # noqa: S311 - spreads load, guards nothing
+        seconds = 1 + (left - LEASE + RENEW_BY) / 1000  # in which one of the ticks is to renew
+        if left <= LEASE - RENEW_FROM and random.random() * seconds < 1:  # noqa: S311 - spreads load, guards nothing
             try:
                 if not self.live(
                     parts[2], parts[4], raw, now, patience=0 if left > 0 else PATIENCE
