@@ -138,8 +138,8 @@ class ConcurrencyLimit:
 
     def __init__(self, app: Wsgi, most: int, known: Known = lambda _environ: "") -> None:
         self.app, self.known_as = app, known
-        self.strangers = Line(most // 12, most * 5 // 12)
-        self.known = Line(most // 12, most // 12)
+        self.strangers = Line(most // 12, most // 3)
+        self.known = Line(most // 12, most // 6)
         self.pages = Line(most // 9, most * 2 // 9)
 
     def __call__(

@@ -219,7 +219,7 @@ class Stuck:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("known", "forms"), [(False, 2 + 13), (True, 2 + 2)])
+@pytest.mark.parametrize(("known", "forms"), [(False, 2 + 10), (True, 2 + 5)])
 def test_whatever_forms_are_stuck_pages_are_admitted_and_no_more_than_there_are_places(
     known, forms
 ):
