@@ -137,7 +137,7 @@ def test_for_postgresql_the_command_is_named_without_the_password(app, monkeypat
     assert "geheim" not in done.output + done.stderr
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def restored(request, tmp_path, monkeypatch, now):
     """restored(work) runs `work` on a database with the sample roster, backs it up, lets `after`
     change it, and restores it by the commands of docs/operations.md; it gives the program on the

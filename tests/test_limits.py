@@ -114,7 +114,7 @@ def test_of_sixty_tries_at_once_no_more_are_looked_at_than_are_free(store, now, 
     def burst(thread):
         start.wait()
         with models.database.connection_context():
-            for number in range(limit.free // 4 + 4):
+            for number in range(limit.free // 12 + 4):
                 try:
                     take(
                         KEYS,
