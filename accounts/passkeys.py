@@ -19,7 +19,7 @@ from peewee import IntegrityError
 from accounts import limits
 from accounts.keys import Keys
 from database import transaction
-from models import AHEAD, Account, Audit, Mail, Member, Passkey, Session, Stale
+from models import AHEAD, Account, Audit, Mail, Member, Passkey, Stale
 
 LIFE = 5 * limits.MINUTE
 """Seconds that a challenge is good."""
@@ -213,20 +213,6 @@ def use(proof: Proof, now: float) -> None:
     same = Passkey.id == proof.passkey.id, Passkey.uses == proof.passkey.uses
     if not Passkey.update(uses=proof.uses, used_at=int(now)).where(*same).execute():
         raise Stale
-
-
-def remove(account: Account, passkey_id: str, now: float) -> None:
-    """Delete a passkey of this account, and end the sessions that began with it."""
-    with transaction():
-        mine = Passkey.id == passkey_id, Passkey.account == account.member_id
-        if Passkey.delete().where(*mine).execute():
-            here = (
-                Session.passkey == passkey_id,
-                Session.account == account.member_id,
-                Session.ended_at.is_null(),
-            )
-            Session.update(ended_at=int(now)).where(*here).execute()
-            Audit.note(now, "passkey.removed", account.member_id)
 
 
 def _encoded(value: bytes) -> str:

@@ -122,6 +122,15 @@ def remove_trust(account: Account, trust_id: str, now: float) -> None:
         Audit.note(now, "trust.removed", account.member_id)
 
 
+def remove_passkey(account: Account, passkey_id: str, now: float) -> None:
+    """Delete a passkey of this account, and end the sessions that began with it."""
+    with transaction():
+        mine = Passkey.id == passkey_id, Passkey.account == account.member_id
+        if Passkey.delete().where(*mine).execute():
+            end(now, Session.passkey == passkey_id, Session.account == account.member_id)
+            Audit.note(now, "passkey.removed", account.member_id)
+
+
 def trust_id(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 

@@ -24,7 +24,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 from flask_login import current_user
 
-from accounts import limits, passkeys
+from accounts import limits, passkeys, sessions
 from accounts.passkeys import Site
 from models import AHEAD, Audit, Passkey
 from views.account import confirmed
@@ -201,7 +201,7 @@ def keep() -> ResponseReturnValue:
 def remove() -> ResponseReturnValue:
     """Delete a passkey. The sessions that began with it end, this one too if it did."""
     removed = request.form.get("passkey", "")[:32]
-    passkeys.remove(current_user.account, removed, now())
+    sessions.remove_passkey(current_user.account, removed, now())
     if removed != current_user.passkey:
         flash(gettext("削除しました。その端末では、次からIDとパスワードでログインします。"))
         return redirect(url_for("account.settings"), 303)
