@@ -111,20 +111,8 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     A withheld person is in no count. Logins are looked up by the audit trail, whose moments have an
     index: a session that runs began with a login in the last 12 hours.
     """
-    second = int(now)
-    age, day = housekeeping.roster_age(now), dates.today(now)
+    second, age = int(now), housekeeping.roster_age(now)
     logins = Audit.select().where(Audit.action == "login")
-    codes = Mail.select().where(Mail.kind == "code")
-    # one mail that nobody takes is tried for a day, and is no sign that others wait
-    early = Case(None, [(Mail.attempts <= len(mailer.RETRIES), Mail.created_at)])
-    waiting = (
-        Mail.select(fn.count(Mail.id), fn.min(early)).where(Mail.state == "waiting").tuples()[0]
-    )
-    failed: Any = (
-        Mail.select(Mail.kind, fn.count(Mail.id))
-        .where(Mail.state == "failed", Mail.due_at > second - DAY)
-        .group_by(Mail.kind)
-    )
     recent = Audit.select(Audit.actor).where(
         Audit.action == "login", Audit.at > second - models.SESSION_LIFE
     )
@@ -134,6 +122,49 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
         .join(Session)
         .where(running, Display.started_at > second - models.DISPLAY_LIFE)
     )
+    return {
+        "at": dt.datetime.fromtimestamp(second, dates.JST).isoformat(),
+        "logins_last_hour": logins.where(Audit.at > second - HOUR).count(),
+        "logins_last_day": logins.where(Audit.at > second - DAY).count(),
+        **_mails(second),
+        "mail_threads": housekeeping.mail_threads(now),
+        "displays_live": shown.count(),
+        "sessions": Session.select().where(running).count(),
+        **_members(dates.today(now)),
+        "roster_age_hours": None if age is None else int(age // HOUR),
+        "roster_too_old": housekeeping.roster_is_old(now, roster_days),
+        "schema_up_to_date": settings.schema_up_to_date(),
+    }
+
+
+def _mails(second: int) -> dict[str, Any]:
+    codes = Mail.select().where(Mail.kind == "code")
+    # one mail that nobody takes is tried for a day, and is no sign that others wait
+    early = Case(None, [(Mail.attempts <= len(mailer.RETRIES), Mail.created_at)])
+    waiting, oldest = (
+        Mail.select(fn.count(Mail.id), fn.min(early)).where(Mail.state == "waiting").tuples()[0]
+    )
+    failed: Any = (
+        Mail.select(Mail.kind, fn.count(Mail.id))
+        .where(Mail.state == "failed", Mail.due_at > second - DAY)
+        .group_by(Mail.kind)
+    )
+    return {
+        **{
+            f"codes_{state}_last_{name}": codes.where(
+                Mail.state == state, Mail.due_at > second - length
+            ).count()
+            for state in ("sent", "failed")
+            for name, length in (("hour", HOUR), ("day", DAY))
+        },
+        "mails_waiting": waiting,
+        "oldest_mail_seconds": second - oldest if oldest else 0,
+        "notices_waiting": Mail.select().where(Mail.state == "paced").count(),
+        "mails_failed_last_day": dict(sorted(failed.tuples())),
+    }
+
+
+def _members(day: dt.date) -> dict[str, int]:
     covered = (
         (Member.qualified_on <= day)
         & (Member.lost_on.is_null() | (Member.lost_on > day))
@@ -144,30 +175,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
     )
     members = dict(counted.tuples())
     return {
-        "at": dt.datetime.fromtimestamp(second, dates.JST).isoformat(),
-        "logins_last_hour": logins.where(Audit.at > second - HOUR).count(),
-        "logins_last_day": logins.where(Audit.at > second - DAY).count(),
-        **{
-            f"codes_{state}_last_{name}": codes.where(
-                Mail.state == state, Mail.due_at > second - length
-            ).count()
-            for state in ("sent", "failed")
-            for name, length in (("hour", HOUR), ("day", DAY))
-        },
-        "mails_waiting": waiting[0],
-        "oldest_mail_seconds": second - waiting[1] if waiting[1] else 0,
-        "notices_waiting": Mail.select().where(Mail.state == "paced").count(),
-        "mails_failed_last_day": dict(sorted(failed.tuples())),
-        "mail_threads": housekeeping.mail_threads(now),
-        "displays_live": shown.count(),
-        "sessions": Session.select().where(running).count(),
-        **{
-            f"members_{kind}": members.get(kind, 0)
-            for kind in (models.WEB, models.PAPER, models.NONE)
-        },
-        "roster_age_hours": None if age is None else int(age // HOUR),
-        "roster_too_old": housekeeping.roster_is_old(now, roster_days),
-        "schema_up_to_date": settings.schema_up_to_date(),
+        f"members_{kind}": members.get(kind, 0) for kind in (models.WEB, models.PAPER, models.NONE)
     }
 
 

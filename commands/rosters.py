@@ -73,75 +73,78 @@ def _new_file(_context: click.Context, _option: click.Parameter, path: Path | No
     return path
 
 
+CHOICES = (
+    click.argument(
+        "file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+    ),
+    click.option(
+        "--columns",
+        type=FILE,
+        metavar="MAP",
+        help="A map of the file's own columns, as `flask roster columns` begins it.",
+    ),
+    click.option("--sheet", metavar="NAME", help="The sheet of a workbook, if not its first."),
+    click.option(
+        "--full",
+        is_flag=True,
+        help="The file is the whole roster: who is missing ends as of today.",
+    ),
+    click.option(
+        "--allow-ending",
+        type=int,
+        metavar="N",
+        help="Let N people end, though they are more than 5 % and 20.",
+    ),
+    click.option(
+        "--allow-changes",
+        type=int,
+        metavar="N",
+        help="Let N people change birth date, name or sex, or be replaced.",
+    ),
+    click.option(
+        "--allow-withdrawals",
+        type=int,
+        metavar="N",
+        help="Let N people lose their certificate, though they are more than 5 % and 20.",
+    ),
+    click.option(
+        "--targets",
+        type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+        metavar="LIST",
+        help="The list of who gets a certificate: keys and 交付事由. Others keep theirs.",
+    ),
+    click.option(
+        "--targets-columns",
+        type=FILE,
+        metavar="MAP",
+        help="A map of the list's own columns, as that of FILE.",
+    ),
+    click.option("--issued-on", type=Day(), help="交付年月日 of those in LIST."),
+    click.option("--expires-on", type=Day(), help="有効期限 of those in LIST."),
+    click.option(
+        "--no-mail",
+        is_flag=True,
+        help="Tell nobody by mail that their certificate turned to the web or to paper.",
+    ),
+    click.option(
+        "--era-codes",
+        type=click.Choice(list(ERA_CODES)),
+        default="pension",
+        help="How a date such as 5550101 begins: 5 is 昭和 (pension, if not given) or 令和 (receipt).",
+    ),
+    click.option(
+        "--report",
+        type=NEW_FILE,
+        callback=_new_file,
+        help="Write all messages into this CSV file, which must not exist.",
+    ),
+)
+"""The argument and the options that check and import have in common."""
+
+
 def _choices(command: Any) -> Any:
-    """Add the options that check and import have in common."""
-    for option in (
-        click.argument(
-            "file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-        ),
-        click.option(
-            "--columns",
-            type=FILE,
-            metavar="MAP",
-            help="A map of the file's own columns, as `flask roster columns` begins it.",
-        ),
-        click.option("--sheet", metavar="NAME", help="The sheet of a workbook, if not its first."),
-        click.option(
-            "--full",
-            is_flag=True,
-            help="The file is the whole roster: who is missing ends as of today.",
-        ),
-        click.option(
-            "--allow-ending",
-            type=int,
-            metavar="N",
-            help="Let N people end, though they are more than 5 % and 20.",
-        ),
-        click.option(
-            "--allow-changes",
-            type=int,
-            metavar="N",
-            help="Let N people change birth date, name or sex, or be replaced.",
-        ),
-        click.option(
-            "--allow-withdrawals",
-            type=int,
-            metavar="N",
-            help="Let N people lose their certificate, though they are more than 5 % and 20.",
-        ),
-        click.option(
-            "--targets",
-            type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
-            metavar="LIST",
-            help="The list of who gets a certificate: keys and 交付事由. Others keep theirs.",
-        ),
-        click.option(
-            "--targets-columns",
-            type=FILE,
-            metavar="MAP",
-            help="A map of the list's own columns, as that of FILE.",
-        ),
-        click.option("--issued-on", type=Day(), help="交付年月日 of those in LIST."),
-        click.option("--expires-on", type=Day(), help="有効期限 of those in LIST."),
-        click.option(
-            "--no-mail",
-            is_flag=True,
-            help="Tell nobody by mail that their certificate turned to the web or to paper.",
-        ),
-        click.option(
-            "--era-codes",
-            type=click.Choice(list(ERA_CODES)),
-            default="pension",
-            help="How a date such as 5550101 begins: 5 is 昭和 (pension, if not given) or 令和 (receipt).",
-        ),
-        click.option(
-            "--report",
-            type=NEW_FILE,
-            callback=_new_file,
-            help="Write all messages into this CSV file, which must not exist.",
-        ),
-    ):
-        command = option(command)
+    for choice in CHOICES:
+        command = choice(command)
     return command
 
 

@@ -67,80 +67,63 @@ def statements(plan: Plan, now: float) -> workspace.Statements:
     understand them."""
     done: workspace.Statements = []
     if plan.changed:
-        fields = [n for n in plan.fields if n != "withheld"]
-        if {"insurer_number", "symbol", "number"} & set(fields):
-            fields.append("household")
-        sets = [f"{name} = c.{name}" for name in fields]
-        if "withheld" in plan.fields:
-            sets.append("withheld = coalesce(c.withheld, member.withheld)")
-        # what the subscriber of one household allowed does not hold in another
-        if "household" in fields:
-            sets.append(
-                "shows_children = (c.household = member.household AND member.shows_children)"
-            )
-        done.append(
-            (f"UPDATE member SET {', '.join(sets)} FROM changing c WHERE member.id = c.id", ())
-        )
+        done.append((_change(plan), ()))
     if plan.ended:
-        done.append(
-            (
-                "UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)",
-                (plan.today.isoformat(),),
-            )
-        )
+        ending = "UPDATE member SET lost_on = {} WHERE id IN (SELECT id FROM ending)"
+        done.append((ending, (plan.today.isoformat(),)))
     if plan.hidden or plan.replaced:
-        leaving = "SELECT id FROM leaving"
-        done.append(
-            (
-                f"UPDATE member SET shows_children = FALSE, allowed_by = NULL WHERE allowed_by IN ({leaving})",
-                (),
-            )
-        )
-        theirs = f"SELECT email_key FROM account WHERE member_id IN ({leaving})"
-        # others' mails, that the address is taken
-        done.append((f"DELETE FROM mail WHERE lower(address) IN ({theirs})", ()))
-        done.append((f"DELETE FROM account WHERE member_id IN ({leaving})", ()))
+        done += [(sql, ()) for sql in LEAVE]
     if plan.mails:
         # what still waits to be told is not so any more
-        done.append(
-            ("DELETE FROM mail WHERE state = 'paced' AND account_id IN (SELECT id FROM turned)", ())
-        )
+        stale = "DELETE FROM mail WHERE state = 'paced' AND account_id IN (SELECT id FROM turned)"
+        done.append((stale, ()))
     if plan.mails and plan.tells:
-        done.append(
-            (
-                "INSERT INTO mail (kind, account_id, address, state, attempts, created_at, due_at)"
-                " SELECT 'turned_' || t.delivery, a.member_id, a.email, 'paced', 0, {}, {} FROM turned t"
-                " JOIN account a ON a.member_id = t.id WHERE a.email IS NOT NULL AND a.password_hash IS NOT NULL",
-                (int(now), int(now)),
-            )
-        )
+        done.append((TELL, (int(now), int(now))))
+    return done + _notes(plan, int(now))
+
+
+def _change(plan: Plan) -> str:
+    fields = [name for name in plan.fields if name != "withheld"]
+    if {"insurer_number", "symbol", "number"} & set(fields):
+        fields.append("household")
+    sets = [f"{name} = c.{name}" for name in fields]
+    if "withheld" in plan.fields:
+        sets.append("withheld = coalesce(c.withheld, member.withheld)")
+    # what the subscriber of one household allowed does not hold in another
+    if "household" in fields:
+        sets.append("shows_children = (c.household = member.household AND member.shows_children)")
+    return f"UPDATE member SET {', '.join(sets)} FROM changing c WHERE member.id = c.id"
+
+
+LEAVE = (
+    "UPDATE member SET shows_children = FALSE, allowed_by = NULL WHERE allowed_by IN (SELECT id FROM leaving)",
+    # others' mails, that the address is taken
+    "DELETE FROM mail WHERE lower(address) IN"
+    " (SELECT email_key FROM account WHERE member_id IN (SELECT id FROM leaving))",
+    "DELETE FROM account WHERE member_id IN (SELECT id FROM leaving)",
+)
+"""What ends with the logins of those who turn withheld or are replaced."""
+TELL = (
+    "INSERT INTO mail (kind, account_id, address, state, attempts, created_at, due_at)"
+    " SELECT 'turned_' || t.delivery, a.member_id, a.email, 'paced', 0, {}, {} FROM turned t"
+    " JOIN account a ON a.member_id = t.id WHERE a.email IS NOT NULL AND a.password_hash IS NOT NULL"
+)
+
+
+def _notes(plan: Plan, moment: int) -> workspace.Statements:
+    """Return the statements that write the import into the audit trail and into its own table."""
     counts = plan.added, plan.changed, plan.ended, plan.unchanged
     note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
-    done.append(
-        (
-            note,
-            (
-                int(now),
-                "roster.imported",
-                None,
-                "added={} changed={} ended={} unchanged={}".format(*counts),
-            ),
-        )
-    )
-    replaced = plan.rows("SELECT id, line FROM replaced")
+    told = "added={} changed={} ended={} unchanged={}".format(*counts)
+    done: workspace.Statements = [(note, (moment, "roster.imported", None, told))]
     for action, people in (
         ("member.withheld", plan.hidden),
         ("member.lifted", plan.lifted),
-        ("member.replaced", replaced),
+        ("member.replaced", plan.rows("SELECT id, line FROM replaced")),
     ):
-        done += [(note, (int(now), action, member, "roster")) for member, _ in people]
-    done.append(
-        (
-            "INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})",
-            (int(now), *counts),
-        )
-    )
-    return done
+        done += [(note, (moment, action, member, "roster")) for member, _ in people]
+    row = "INSERT INTO roster_import (at, added, changed, ended, unchanged) VALUES ({}, {}, {}, {}, {})"
+    return [*done, (row, (moment, *counts))]
 
 
 def apply(plan: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
