@@ -185,17 +185,32 @@ def _bare_key(household: str) -> list[str]:
 
 def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) -> None:
     """Refuse each row that has the natural key of another person, unless the clerk names the number
-    of `plan.altered`."""
-    if not plan.replaced or plan.altered == allow_changes:
-        return
-    for line, born in plan.rows(
-        "SELECT line, birth_date FROM replaced JOIN staged USING (line) ORDER BY 1"
-    ):
-        text = (
-            "登録されている人とは、生年月日も、氏名か性別も違います。記号・番号・枝番を確かめてください。別の人に替わったのであれば"
-            f" --allow-changes {plan.altered}（生年月日・氏名・性別のどれかが違う人の数）を付けてもう一度実行してください"
-        )
-        findings.error(line, plan.roster.title("birth_date"), born, text)
+    of `plan.altered`. Warn of each that has another person's 加入者ID, which identifies a person: the
+    login of the one before goes on, and shows what is now the other's."""
+    title, other = (
+        plan.roster.title("birth_date"),
+        "登録されている人とは、生年月日も、氏名か性別も違います。",
+    )
+    if plan.replaced and plan.altered != allow_changes:
+        for line, born in plan.rows(
+            "SELECT line, birth_date FROM replaced JOIN staged USING (line) ORDER BY 1"
+        ):
+            text = (
+                f"{other}記号・番号・枝番を確かめてください。別の人に替わったのであれば"
+                f" --allow-changes {plan.altered}（生年月日・氏名・性別のどれかが違う人の数）を付けてもう一度実行してください"
+            )
+            findings.error(line, title, born, text)
+    if "birth_date" in plan.fields:
+        for line, born in plan.rows(
+            "SELECT s.line, s.birth_date FROM changed c JOIN staged s ON s.line = c.line JOIN member m ON m.id = c.id"
+            " WHERE s.person_id = m.person_id AND s.birth_date <> m.birth_date"
+            " AND (s.name <> m.name OR s.sex <> m.sex) ORDER BY 1"
+        ):
+            text = (
+                f"{other}加入者IDが同じなので、同じ人の訂正とみなし、ログインもそのままです。"
+                "別の人であれば、新しい加入者IDにしてください"
+            )
+            findings.warning(line, title, born, text)
 
 
 def check_hidden(plan: Plan, findings: Findings) -> None:

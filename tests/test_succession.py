@@ -115,7 +115,13 @@ def test_one_number_counts_the_corrected_and_the_replaced(clerk):
 def test_by_an_id_of_their_own_a_person_is_the_same_whatever_differs(clerk):
     clerk.roster([HEAD | {"加入者ID": "A"}])
     changed = HEAD | {"加入者ID": "A", "生年月日": "1990-01-01", "氏名": "別 人", "性別": "2"}
-    assert counts(clerk.roster([changed])) == (0, 1, 0, 0, 0)
+    done = clerk.roster([changed])
+    assert (counts(done), lines(done)) == ((0, 1, 0, 0, 0), ["line 2, column 生年月日?"])
+    assert "新しい加入者ID" in done["out"]
+    for one in ({"生年月日": "1991-01-01"}, {"氏名": "別 名", "性別": "1"}):  # corrections
+        changed |= one
+        done = clerk.roster([changed])
+        assert (counts(done), lines(done)) == ((0, 1, 0, 0, 0), [])
 
 
 def test_who_replaces_a_withheld_person_stays_withheld_but_for_an_explicit_0(clerk):
