@@ -1,4 +1,4 @@
-"""flask config check: what is wrong or weak before the server starts."""
+"""flask config check: find what is wrong or weak in the settings before the server starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from roster.columns import check_digit_fits
 config = AppGroup("config", help="The settings.")
 
 Faults = Iterator[tuple[bool, str]]
-"""What is found: whether it is wrong, and a sentence. What is not wrong is weak."""
+"""Faults: whether each is an error, and a sentence. The others are weaknesses."""
 HERE = {"localhost", "127.0.0.1", "::1", None}
 
 
@@ -51,8 +51,8 @@ def check(parts: tuple[str, ...]) -> None:
 
 
 def of_settings(found: dict[str, Any]) -> Faults:
-    """Yield the faults of the settings themselves. Those that cannot be read have stopped the
-    program before."""
+    """Yield the faults of the settings themselves. Settings that cannot be read have already
+    stopped the program."""
     try:
         settings.check_serving(found)
     except settings.BadSetting as faults:
@@ -130,7 +130,7 @@ def _of_connections() -> Faults:
 
 
 def of_mail(found: dict[str, Any]) -> Faults:
-    """Yield the fault of the mail server, if it does not answer or takes no login. Nothing is
+    """Yield the fault of the mail server if it does not answer or refuses the login. Nothing is
     sent."""
     if not found["MAIL_URL"] or found["MAIL_URL"].startswith("outbox:"):
         return

@@ -50,7 +50,7 @@ SHOWS = {
     "濵﨑 ●子": "the certificate begins in 8 days",
     "森田 剛": "the cover ended 60 days ago",
 }
-"""The people of the roster, and what each of them sees."""
+"""The people in the roster, and what each of them sees."""
 
 
 @click.command()
@@ -73,7 +73,7 @@ def demo() -> None:
         "KAKUNIN_INSECURE_COOKIES": "1",
         "KAKUNIN_NOTICE": "これはデモです。人も保険者も架空のものです。",
         "WORKERS": "1",
-        # granian's own lines would stand between the people above and the mails below
+        # granian's own lines would separate the people above from the mails below
         "GRANIAN_LOG_LEVEL": "error",
     }
     letters = _import()
@@ -86,8 +86,8 @@ def demo() -> None:
 
 
 def _seen_as(host: str) -> str:
-    """Return the host of the address to open. It is localhost if that will do, since browsers have
-    no passkeys for bare addresses."""
+    """Return the host of the address to open. It is localhost if possible, since browsers have no
+    passkeys under IP addresses."""
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
         return next((a for a in sorted(own_addresses()) if _is_outside(a)), "localhost")
@@ -97,7 +97,7 @@ def _seen_as(host: str) -> str:
 
 
 def _is_outside(name: str) -> bool:
-    """Return whether this is an IPv4 address that other machines may reach."""
+    """Return whether this is an IPv4 address that other machines can reach."""
     with contextlib.suppress(ValueError):
         return not ipaddress.IPv4Address(name).is_loopback
     return False
@@ -122,7 +122,7 @@ def _import() -> dict[str, tuple[str, str]]:
 
 
 def _register(login_id: str, password: str) -> None:
-    """Register the person, as if long ago, with the letter's password as their own."""
+    """Register the person as if it was long ago. The password is the one in the letter."""
     database.close_all() if database.obj else None
     connect(os.environ["KAKUNIN_DATABASE_URL"])
     account = accounts.find(login_id)
@@ -130,7 +130,7 @@ def _register(login_id: str, password: str) -> None:
     hashed = passwords.hash_password(password)
     entered = models.Challenge(account=account, email="nao@kakunin.example", password_hash=hashed)
     accounts.finish_registration(entered, time.time())
-    models.Mail.delete().execute()  # the welcome would be the first mail that the demo prints
+    models.Mail.delete().execute()  # otherwise the welcome would be the first mail that the demo prints
     database.close_all()
 
 
@@ -174,7 +174,7 @@ def _welcome(base: str, letters: dict[str, tuple[str, str]]) -> list[str]:
 
 
 def _width(text: str) -> int:
-    """Return the columns of a terminal that the text takes."""
+    """Return the width of the text in columns of a terminal."""
     return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
@@ -188,7 +188,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def write_roster(path: Path, day: dt.date) -> None:
-    """Write a roster of six households, with every state that a certificate can have on `day`."""
+    """Write a roster of six households, with every state of a certificate on `day`."""
     issued, expires = day - dt.timedelta(days=30), (day + dt.timedelta(days=700)).isoformat()
     baby, child = (
         day.replace(day=1).replace(year=day.year - 3),

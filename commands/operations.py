@@ -1,5 +1,4 @@
-"""flask db | mail | stats: the schema, a copy kept for the day that a disk breaks, one mail to try,
-and what the operator looks at."""
+"""flask db | mail | stats: the schema, backups, a test mail, and figures for the operator."""
 
 from __future__ import annotations
 
@@ -32,7 +31,8 @@ from database import Busy, database, encoding_fault, exclusive_lock, is_sqlite, 
 from models import Audit, Display, Mail, Member, Session
 
 UPGRADE_WAITS = 60
-"""Seconds that an upgrade waits for an import, and for whoever else uses what it changes."""
+"""The most seconds that an upgrade waits for an import, and for others who use the tables that it
+changes."""
 HOUR, DAY = 3600, 86400
 
 db = AppGroup("db", help="The database: its schema, and a copy of it.")
@@ -58,10 +58,10 @@ def upgrade() -> None:
 
 
 def _apply_migrations() -> list[str]:
-    """Apply the migrations that are missing, and return their names.
+    """Apply the missing migrations, and return their names.
 
-    On PostgreSQL a change of a table waits for all who use it, a backup for instance, and whoever
-    comes later waits behind it: live clocks would stop. So it waits for half a second, lets the
+    On PostgreSQL, a change of a table waits for all who use it, such as a backup, and everybody who
+    comes later waits behind it, live clocks included. So it waits for half a second, lets the
     others through, and tries again.
     """
     runner = Runner(database.obj, str(settings.MIGRATIONS))
@@ -106,10 +106,11 @@ def stats(as_json: bool) -> None:
 
 
 def figures(now: float, roster_days: int) -> dict[str, Any]:
-    """Return what `flask stats` says, by its keys. Everything but the members is found by an index.
+    """Return the figures of `flask stats` by their keys. Everything except the members is found by
+    an index.
 
-    A withheld person is in no count. Logins are looked up by the audit trail, whose moments have an
-    index: a session that runs began with a login in the last 12 hours.
+    Withheld people are not counted. Logins are found in the audit trail, which has an index of
+    times: a session that is running began with a login in the last 12 hours.
     """
     second, age = int(now), housekeeping.roster_age(now)
     logins = Audit.select().where(Audit.action == "login")
@@ -139,7 +140,7 @@ def figures(now: float, roster_days: int) -> dict[str, Any]:
 
 def _mails(second: int) -> dict[str, Any]:
     codes = Mail.select().where(Mail.kind == "code")
-    # one mail that nobody takes is tried for a day, and is no sign that others wait
+    # a mail that its server refuses is tried for a day, which does not mean that others wait
     early = Case(None, [(Mail.attempts <= len(mailer.RETRIES), Mail.created_at)])
     waiting, oldest = (
         Mail.select(fn.count(Mail.id), fn.min(early)).where(Mail.state == "waiting").tuples()[0]
@@ -206,16 +207,17 @@ def backup(file: Path) -> None:
 
 
 def copy_database(file: Path) -> int:
-    """Write the SQLite database, as it is at one moment, into `file`, and return its size in bytes.
+    """Write a copy of the SQLite database, as it is at one moment, into `file`, and return its size
+    in bytes.
 
-    One reading transaction, so no writer waits for it, and everything committed before it began is
-    there. What was deleted leaves no trace in the copy, which holds no free pages. Raises
-    FileExistsError, OSError, sqlite3.Error, peewee.DatabaseError.
+    It is one reading transaction, so no writer waits for it, and everything that was committed
+    before is in the copy. Deleted rows leave no trace in the copy, which has no free pages. Raise
+    FileExistsError, OSError, sqlite3.Error or peewee.DatabaseError.
     """
     if os.path.lexists(file):
         raise FileExistsError(errno.EEXIST, "is there already", str(file))
     part = file.with_name(file.name + ".part")
-    # an empty file is filled, and keeps its mode
+    # an empty file keeps its mode when it is filled
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     try:
         database.execute_sql("VACUUM INTO ?", (str(part),))

@@ -1,4 +1,4 @@
-"""flask members | audit: one person's account, and what happened."""
+"""flask members | audit: one person's account, and the audit trail."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def find(number: str, symbol: str | None, birth: dt.date | None, name: str | Non
 
 
 def _plain(text: str) -> str:
-    """Return a name as it is searched for: width and spaces do not count."""
+    """Return a name for a search, without differences of width and spaces."""
     return re.sub(r"[^\S\n]", "", fold_width(text))
 
 
@@ -195,8 +195,8 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
 
 
 def _addressee(member: Member, day: dt.date) -> str:
-    """Return whom the letter goes to: the subscriber, unless there is none or nothing may go to
-    them. Raise Failed then."""
+    """Return the addressee of the letter: the subscriber. Raise Failed if there is none, or if
+    nothing may be sent to them."""
     if member.relation == models.SUBSCRIBER:
         return member.name
     subscriber = member.subscriber_on(max(day, member.qualified_on))

@@ -1,4 +1,4 @@
-"""flask roster: a file is checked, imported, or begun from a template."""
+"""flask roster: check or import a file, or begin one from a template."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ roster = AppGroup("roster", help="The roster (加入者CSV).")
 
 
 def _new_file(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
-    """Raise Failed if the path is there already, be it as a symbolic link to nothing: it may be the
-    roster, or the letters."""
+    """Raise Failed if the path exists, even as a broken symbolic link. It may be the roster, or the
+    letters."""
     if path and os.path.lexists(path):
         raise Failed(f"{path} はすでにあります。上書きしないよう、別の名前を指定してください。")
     return path
@@ -274,7 +274,7 @@ def _plan(
     no_mail: bool,
     **choices: Any,
 ) -> Plan:
-    """Return the plan of a file, and of the list that comes with it. Raise Unreadable."""
+    """Return the plan of a file and, if there is one, of the list. Raise Unreadable."""
     insurers = insurers_served()
     source = Roster(file, insurers, today, era_codes, columns=columns, sheet=sheet)
     listed = None
@@ -289,7 +289,8 @@ def _plan(
 
 
 def _check_days(choices: dict[str, Any]) -> None:
-    """Raise UsageError if the days of the list's certificates cannot be, or have no list."""
+    """Raise UsageError if the dates of the list contradict each other, or if they are given without a
+    list."""
     days = choices["issued_on"], choices["expires_on"]
     if (any(days) or choices["targets_columns"]) and not choices["targets"]:
         raise click.UsageError(

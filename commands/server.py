@@ -28,9 +28,9 @@ def serve() -> None:
 
 
 def listening(command: str) -> tuple[str, str]:
-    """Return $HOST and $PORT, on which a server can listen now. Raise BadSetting if none can.
+    """Return $HOST and $PORT. Raise BadSetting if no server can listen there now.
 
-    HOST may be localhost, although granian takes addresses only.
+    HOST may be localhost, although granian accepts only addresses.
     """
     host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
     host = "127.0.0.1" if host == "localhost" else host
@@ -54,16 +54,17 @@ def listening(command: str) -> tuple[str, str]:
 
 
 def start(host: str, port: str, target: str = "app:serve") -> NoReturn:
-    """Become granian, with as many open files as this machine allows: each phone holds one.
+    """Replace this process by granian, with as many open files as the machine allows, since each
+    phone needs one.
 
-    macOS says that there is no limit, and refuses more than 10240. Source: its setrlimit(2).
+    macOS reports no limit, but refuses more than 10240. Source: its setrlimit(2).
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     except ValueError:
         resource.setrlimit(resource.RLIMIT_NOFILE, (10240, most))
-    # glibc keeps what a thread frees for that thread; with one arena for all, a worker stays below 150 MB
+    # glibc keeps freed memory for the thread that freed it; with one arena, a worker stays below 150 MB
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     options = settings.server_options(os.cpu_count() or 1)
     granian = Path(sys.executable).parent / "granian"

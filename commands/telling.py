@@ -1,4 +1,4 @@
-"""What the clerk is told of a roster: the plan with its people, the findings, and what was done."""
+"""The output of a check or an import: the plan with its people, the findings, and the result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models import NONE, PAPER, WEB
 from roster.findings import Findings
 
 NAMED = 20
-"""People of each group that are named on screen; the report names all of them."""
+"""The most people of each group that are named on the screen. The report names all of them."""
 
 
 def tell_plan(plan: Plan, findings: Findings, mails_per_minute: int) -> None:
-    """Print what the plan would do, and write it into the report if there is one."""
+    """Print the changes of the plan, and write them into the report if there is one."""
     roster = plan.roster
     click.echo(f"{roster.about}、{roster.rows}行を読みました。")
     if roster.skipped:
@@ -69,7 +69,7 @@ def _list_name(plan: Plan) -> str:
 
 
 def _mails(plan: Plan, per_minute: int) -> str:
-    """Return the sentence on the mails that members get of the import."""
+    """Return the sentence about the mails that the import sends to members."""
     web, paper = plan.mails.get(WEB, 0), plan.mails.get(PAPER, 0)
     if not web + paper:
         return ""

@@ -1,4 +1,4 @@
-"""What all commands share: failures told in one sentence, the database, the keys."""
+"""What the commands have in common: errors in one sentence, the database, and the keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Failed(click.ClickException):
-    """One sentence on stderr, exit status 1."""
+    """An error, which prints one sentence on stderr and sets the exit status 1."""
 
     def show(self, file: Any = None) -> None:
         click.echo(self.message, err=True)
@@ -51,7 +51,7 @@ def moment() -> float:
 
 
 def keys() -> Keys:
-    """Return the keys that letters are hashed with. Raise Failed if there is none, and BadSetting
+    """Return the keys that hash temporary passwords. Raise Failed if there is none, and BadSetting
     if it can be guessed."""
     if not current_app.config["SECRET_KEY"]:
         raise Failed(
@@ -62,7 +62,7 @@ def keys() -> Keys:
 
 
 WHERE = "設定は環境変数から読みます。サーバーの設定ファイル（/etc/kakunin.env など）を読み込んでから、もう一度実行してください"
-"""What a clerk does about a setting that is not there."""
+"""What a clerk can do about a missing setting."""
 
 
 def insurers_served() -> dict[str, Any]:
@@ -86,8 +86,8 @@ def _no_database() -> Failed:
 
 @contextlib.contextmanager
 def store() -> Iterator[None]:
-    """Connect to the database, and tell in one sentence whatever goes wrong with it. Raise Failed.
-    A file that is not there is not made."""
+    """Connect to the database, and report any failure in one sentence. Raise Failed. A missing file
+    is not created."""
     if not database_exists():
         raise _no_database()
     try:

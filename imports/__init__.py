@@ -1,4 +1,4 @@
-"""A checked roster against what is stored: compared into a plan, which is applied all or nothing."""
+"""Compare a checked roster with what is stored, and apply the differences: all of them or none."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def make_plan(
     allow_withdrawals: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Plan:
-    """Read and check the whole roster, and the list of who gets a certificate if there is one, and
-    compare them with what is stored. Raise Unreadable if a file is none.
+    """Read and check the whole roster, and the list of certificates if there is one, and compare
+    them with what is stored. Raise Unreadable if a file cannot be read.
 
-    Everything that is wrong goes into `findings`. With an error in them the plan must not be
-    applied, and its counts mean nothing.
+    Every fault is added to `findings`. If they contain an error, the plan must not be applied, and
+    its counts mean nothing.
     """
     plan = Plan(work, roster, today, listed)
     roster.check_header(findings)

@@ -1,4 +1,4 @@
-"""A plan applied: all or nothing, in one transaction that holds the changed rows only."""
+"""Apply a plan: all of it or nothing, in one transaction that writes only the rows that change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roster.columns import FIELDS
 
 
 def prepare(plan: Plan, keys: Keys) -> None:
-    """Give the new people their ids, after all that were ever used, and those who need one a login.
+    """Give the new people ids above all that were ever used, and a login to those who need one.
     Nothing is stored yet."""
     work = plan.work
     top = plan.one(
@@ -74,7 +74,7 @@ def statements(plan: Plan, now: float) -> workspace.Statements:
     if plan.hidden or plan.replaced:
         done += [(sql, ()) for sql in LEAVE]
     if plan.mails:
-        # what still waits to be told is not so any more
+        # notices that still wait are no longer true
         stale = "DELETE FROM mail WHERE state = 'paced' AND account_id IN (SELECT id FROM turned)"
         done.append((stale, ()))
     if plan.mails and plan.tells:
@@ -89,7 +89,7 @@ def _change(plan: Plan) -> str:
     sets = [f"{name} = c.{name}" for name in fields]
     if "withheld" in plan.fields:
         sets.append("withheld = coalesce(c.withheld, member.withheld)")
-    # what the subscriber of one household allowed does not hold in another
+    # a permission given by the subscriber of one household does not count in another
     if "household" in fields:
         sets.append("shows_children = (c.household = member.household AND member.shows_children)")
     return f"UPDATE member SET {', '.join(sets)} FROM changing c WHERE member.id = c.id"
@@ -97,12 +97,13 @@ def _change(plan: Plan) -> str:
 
 LEAVE = (
     "UPDATE member SET shows_children = FALSE, allowed_by = NULL WHERE allowed_by IN (SELECT id FROM leaving)",
-    # others' mails, that the address is taken
+    # mails to others, which say that the address is taken
     "DELETE FROM mail WHERE lower(address) IN"
     " (SELECT email_key FROM account WHERE member_id IN (SELECT id FROM leaving))",
     "DELETE FROM account WHERE member_id IN (SELECT id FROM leaving)",
 )
-"""What ends with the logins of those who turn withheld or are replaced."""
+"""Statements that delete the logins of people who become withheld or are replaced, and all that
+depends on these logins."""
 TELL = (
     "INSERT INTO mail (kind, account_id, address, state, attempts, created_at, due_at)"
     " SELECT 'turned_' || t.delivery, a.member_id, a.email, 'paced', 0, {}, {} FROM turned t"
@@ -111,7 +112,8 @@ TELL = (
 
 
 def _notes(plan: Plan, moment: int) -> workspace.Statements:
-    """Return the statements that write the import into the audit trail and into its own table."""
+    """Return the statements that record the import in the audit trail and in the table of
+    imports."""
     counts = plan.added, plan.changed, plan.ended, plan.unchanged
     note = "INSERT INTO audit (at, action, member, detail) VALUES ({}, {}, {}, {})"
     told = "added={} changed={} ended={} unchanged={}".format(*counts)
@@ -127,10 +129,11 @@ def _notes(plan: Plan, moment: int) -> workspace.Statements:
 
 
 def apply(plan: Plan, keys: Keys, letters: Letters | None, now: float) -> None:
-    """Store the plan in one transaction, the letters on the disk before its commit and named after.
+    """Store the plan in one transaction. The letters are on the disk before it commits, and get
+    their name afterwards.
 
-    They are written by another thread meanwhile: nearly all the time of both is spent in SQLite,
-    where they run at once.
+    Another thread writes the letters at the same time. Both threads spend nearly all of their time
+    in SQLite, which runs them in parallel.
     """
     try:
         prepare(plan, keys)

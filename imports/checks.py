@@ -1,4 +1,5 @@
-"""What is wrong with a roster as a whole, seen beside what is stored: each finding by its line."""
+"""Checks of the roster as a whole, alone and together with what is stored. Each finding names a
+line."""
 
 from __future__ import annotations
 
@@ -8,18 +9,18 @@ from imports.plan import BARE, Plan
 from roster.findings import Findings, shown
 
 SHARE, FEW = 0.05, 20
-"""More than this share of people, and more than so many, may not end, change or lose their
-certificate at once unless the clerk names their number."""
+"""No more than this share of the people, and no more than this number, may end, change or lose
+their certificate at once, unless the clerk gives the number."""
 
 LEFT = "m.id NOT IN (SELECT id FROM hit) AND m.id NOT IN (SELECT id FROM ending)"
 OTHERS = f"SELECT 1 FROM member m WHERE m.household = s.household AND {LEFT}"
-"""Those who are stored in the household of a row `s`, whom the file leaves as they are."""
+"""SQL for the stored people of a row's household (the row is `s`) whom the file does not change."""
 MOVED = "(s.line NOT IN (SELECT line FROM hit) OR s.line IN (SELECT line FROM changed))"
 
 
 def check_twice(plan: Plan, findings: Findings) -> None:
-    """Refuse two rows of one person: by 加入者ID, or by the natural key, which people with ids of
-    their own may have in turn."""
+    """Refuse two rows of the same person, found by 加入者ID or by the natural key. People with
+    different 加入者ID may have the same natural key one after the other."""
     title = plan.roster.title
     if plan.roster.has("person_id"):
         plan.work.execute(
@@ -84,15 +85,15 @@ def check_households(plan: Plan, findings: Findings) -> None:
 
 
 def _together(one: str, other: str, since: str = "''") -> str:
-    """Return SQL for whether two people are covered on a same day, from the day `since` on. The day
-    of loss is already outside."""
+    """Return SQL for whether two people are covered on the same day, on or after the day `since`.
+    Nobody is covered on their day of loss."""
     ends = ", ".join(f"coalesce({person}.lost_on, '9999')" for person in (one, other))
     return f"max({one}.qualified_on, {other}.qualified_on, {since}) < min({ends})"
 
 
 def _check_stored_households(plan: Plan, findings: Findings) -> None:
-    """Check households beside what is stored: two subscribers at a time, families that are left
-    behind or found there."""
+    """Check the households together with what is stored: no two subscribers at a time, and no
+    dependents who are left without their subscriber or come under a new one unnoticed."""
     title, today = plan.roster.title, f"'{plan.today}'"
     for line, number in plan.rows(
         f"SELECT s.line, s.number FROM staged s WHERE s.relation = 1 AND {MOVED}"
@@ -122,7 +123,8 @@ def _check_stored_households(plan: Plan, findings: Findings) -> None:
 
 
 def _warn_of_ends(plan: Plan, findings: Findings) -> None:
-    """Warn of subscribers whose cover ends while that of dependents runs on, and nobody follows."""
+    """Warn of subscribers whose cover ends before that of their dependents, if no other subscriber
+    follows."""
     after = "coalesce({0}.lost_on, '9999') > s.lost_on"
     follows = f"relation = 1 AND {{0}}.qualified_on <= s.lost_on AND {after}"
     for line, lost_on, left in plan.rows(
@@ -137,7 +139,7 @@ def _warn_of_ends(plan: Plan, findings: Findings) -> None:
 
 
 def check_incomplete(plan: Plan, findings: Findings) -> None:
-    """Check that a date of the certificate is stored already if the file lacks its column."""
+    """Check that the dates of certificates are stored if the file has no column for them."""
     for name in {"issued_on", "expires_on"} & plan.kept:
         for (line,) in plan.rows(
             "SELECT s.line FROM staged s LEFT JOIN hit h ON h.line = s.line LEFT JOIN member m ON m.id = h.id"
@@ -148,9 +150,12 @@ def check_incomplete(plan: Plan, findings: Findings) -> None:
 
 
 def check_known(plan: Plan, findings: Findings) -> None:
-    """Find newcomers who are stored under another key, by name and birth date. Refuse those whose key
-    differs by zeros in front, which Excel drops, or by a kind of hyphen, and warn of the others: each
-    of them would be two people from now on, with two logins."""
+    """Find new people who are already stored under another key, by name and birth date. Each would
+    become a second person with a second login.
+
+    Refuse those whose key differs only by leading zeros, which Excel drops, or by the kind of
+    hyphen. Warn of the others.
+    """
     if not (plan.added and plan.stored):
         return
     together = _together("s", "m", f"'{plan.today}'")
@@ -179,14 +184,17 @@ def check_known(plan: Plan, findings: Findings) -> None:
 
 
 def _bare_key(household: str) -> list[str]:
-    """Return a folded key without what programs change in it: zeros in front, kinds of hyphens."""
+    """Return a folded key without the parts that programs change: leading zeros and hyphens."""
     return [re.sub(r"[-‐‑–—−ー\s]", "", part).lstrip("0") for part in household.split("\t")]
 
 
 def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) -> None:
-    """Refuse each row that has the natural key of another person, unless the clerk names the number
-    of `plan.altered`. Warn of each that has another person's 加入者ID, which identifies a person: the
-    login of the one before goes on, and shows what is now the other's."""
+    """Refuse each row that has the natural key of another person, unless `allow_changes` is
+    `plan.altered`, the number of people who change.
+
+    Warn of each row that has another person's 加入者ID. Since that identifies a person, the earlier
+    person's login remains, and shows the data of the new one.
+    """
     title, other = (
         plan.roster.title("birth_date"),
         "登録されている人とは、生年月日も、氏名か性別も違います。",
@@ -224,8 +232,8 @@ def check_hidden(plan: Plan, findings: Findings) -> None:
 
 
 def check_silent(plan: Plan, findings: Findings) -> None:
-    """Refuse a file with dates of certificates that says of nobody whether they get one: everybody
-    would go without in silence. Warn of each row with such a date that loses a certificate."""
+    """Refuse a file that has dates of certificates but does not say who gets one. Everybody would
+    lose theirs without a word. Warn of each row with such a date that loses a certificate."""
     if plan.listed or {"issued_on", "expires_on"} <= plan.kept:
         return
     title, day = plan.roster.title, "coalesce(s.issued_on, s.expires_on)"
@@ -254,7 +262,8 @@ def guard(
     allow_changes: int | None,
     allow_withdrawals: int | None,
 ) -> None:
-    """Refuse what a damaged file does to many people at once, unless the clerk names the number."""
+    """Refuse changes to many people at once, as a damaged file would make, unless the clerk gives
+    the exact number."""
     again = "を付けてもう一度実行してください。"
     if _too_many(plan.missing, plan.running) and plan.missing != allow_ending:
         findings.refuse(

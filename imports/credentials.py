@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from accounts.keys import LETTERS, Keys, temporary_passwords
 
-_DIGITS = str.maketrans("01234567", "23456789")  # without 0 and 1, as codes.login_ids
+_DIGITS = str.maketrans("01234567", "23456789")  # without 0 and 1, as in accounts.keys.login_ids
 _LOGINS = len(LETTERS) * 8**9
 BATCH = 400
 
@@ -18,12 +18,12 @@ Drawn = tuple[list[str], list[str], list[str], list[str]]
 
 
 def logins(count: int, keys: Keys) -> Iterator[Drawn]:
-    """Yield `count` logins in batches, no login ID twice.
+    """Yield `count` logins in batches. No login ID occurs twice.
 
-    The certificate ids are 96 random bits. All login IDs are divided into `count` equal parts, and
-    one is drawn from each: a guess finds a member as seldom as if they were drawn from the whole,
-    and none needs to be looked up in the others. The parts are shuffled over the whole import, so
-    that an ID says nothing about who stands beside its owner in the roster.
+    The certificate ids are 96 random bits. The range of all login IDs is divided into `count` equal
+    parts, and one ID is drawn from each part. A guess is no likelier to hit an ID than if all were
+    drawn from the whole range, and no ID has to be compared with the others. The parts are shuffled
+    over the whole import, so an ID does not tell who is next to its owner in the roster.
     """
     part = _LOGINS // max(count, 1)
     parts = array("L", range(count))
@@ -45,6 +45,6 @@ def public_ids(count: int) -> list[str]:
 
 
 def _in_letters(numbers: list[int]) -> list[str]:
-    """Return the login IDs that have these numbers among all there are."""
+    """Return the login IDs that these numbers stand for, counted through all possible IDs."""
     digits = ("%09o" * len(numbers) % tuple(number % 8**9 for number in numbers)).translate(_DIGITS)
     return [LETTERS[number // 8**9] + digits[i * 9 : i * 9 + 9] for i, number in enumerate(numbers)]

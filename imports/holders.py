@@ -1,6 +1,7 @@
-"""Who holds a certificate before an import and after it, who loses it, and who is told by mail.
+"""Count who has a certificate before and after an import and who loses it, and note who is told by
+mail.
 
-Withheld people are in no count, as in `flask stats`, and neither are people whose cover has ended.
+Withheld people, and people whose cover has ended, are not counted, as in `flask stats`.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def count_holders(plan: Plan) -> None:
 
 
 def note_turned(plan: Plan) -> None:
-    """Note the registered people whose certificate turns to the web, where it is valid today or
-    later, or from the web to paper. They are told by mail."""
+    """Note the registered people whose certificate moves to the web and is valid today or later,
+    and those whose certificate moves from the web to paper. They get a mail."""
     if "delivery" not in plan.fields:
         return
     new, today = _after(plan, "delivery"), _today(plan)

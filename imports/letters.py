@@ -1,5 +1,5 @@
-"""The credentials file: what the clerk prints the letters from. Written whole or not at all, once,
-readable by its owner alone."""
+"""The credentials file, from which the clerk prints the letters. It is written completely or not at
+all, only once, and only its owner can read it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LETTER = (
     "addressee",
     "workplace",
 )
-"""What of a person stands in their letter, after the login."""
+"""The fields of a person that their letter contains, after the login."""
 COLUMNS = (
     "ログインID",
     "仮パスワード",
@@ -44,26 +44,30 @@ COLUMNS = (
 )
 
 ADDRESS = "住所"
-"""A last column, in the file if the roster has it. It is not stored anywhere else."""
+"""The last column, which the file has if the roster has it. Addresses are not stored anywhere
+else."""
 
-PART = 1000  # letters that SQLite puts together into one text
+PART = 1000  # letters that SQLite joins into one text
 CELL_END, ROW_END = "\x1f", "\x1e"
-"""What parts cells and rows on their way here: no cell of a roster can hold a control character."""
+"""Separators of cells and rows between SQLite and Python. Cells of a roster contain no control
+characters."""
 _MARKS = (
     tuple(b'",\r\n=+@')
     + tuple(text.encode() for text in "＝＋－＠")
     + (f"{CELL_END}-".encode(), f"{ROW_END}-".encode())
 )
-"""A row with none of these bytes needs no quoting and is no formula. They are searched for one by
-one, a thirtieth of a regex's cost."""
+"""A row without these bytes needs no quoting and contains no formula. Searching for them one by one
+takes a thirtieth of the time of a regex."""
 
 
 class CannotWrite(Exception):
-    """The credentials cannot go where they should; the text is a sentence for the clerk."""
+    """The credentials file cannot be written where it should. The text is a sentence for the
+    clerk."""
 
 
 def grouped_sql(column: str, length: int) -> str:
-    """Return SQL for accounts.keys.grouped of a column whose texts all have that length."""
+    """Return SQL that does what accounts.keys.grouped does, for a column whose texts all have this
+    length."""
     parts, start = [], 1
     for part in grouped("A" * length).split("-"):
         parts.append(f"substr({column}, {start}, {len(part)})")
@@ -72,8 +76,8 @@ def grouped_sql(column: str, length: int) -> str:
 
 
 class NewFile:
-    """A file in the making: FILE.part until `publish`. It is readable by its owner alone, and never
-    an existing file, nor what a symbolic link names.
+    """A new file, which is named FILE.part until `publish`. Only its owner can read it. It never
+    replaces an existing file or follows a symbolic link.
 
     Raises CannotWrite, and OSError if the disk refuses.
     """
@@ -83,8 +87,8 @@ class NewFile:
         self._file: Any = None
 
     def refuse_existing(self) -> None:
-        """Raise CannotWrite if the file or its .part is there, be it as a symbolic link to nothing,
-        or if its folder is not."""
+        """Raise CannotWrite if the file or its .part exists, even as a broken symbolic link, or if
+        the folder does not exist."""
         if os.path.lexists(self.path):
             raise CannotWrite(
                 f"{self.path.name} はすでにあります。仮パスワードを上書きしないよう、別の名前を指定してください。"
@@ -97,7 +101,7 @@ class NewFile:
             raise CannotWrite(f"フォルダー {self.path.parent} がありません。")
 
     def fill(self, write: Callable[[IO[bytes]], Any]) -> None:
-        """Let `write` write the file, and flush it to the disk."""
+        """Call `write` to write the file, and flush it to the disk."""
         handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         self._file = os.fdopen(handle, "wb")
         write(self._file)
@@ -107,14 +111,14 @@ class NewFile:
         self._sync_folder()
 
     def publish(self) -> None:
-        """Give the file its name: what it holds is in force."""
+        """Give the file its final name. Its contents count from now on."""
         if self._file is not None:
             self.part.rename(self.path)
             self._sync_folder()
 
     def discard(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # on a full disk closing fails once more
+            with contextlib.suppress(OSError):  # closing fails again on a full disk
                 self._file.close()
             self.part.unlink(missing_ok=True)
 
@@ -127,14 +131,15 @@ class NewFile:
 
 
 class Letters(NewFile):
-    """The credentials file. `publish` comes after the commit."""
+    """The credentials file. Call `publish` after the commit."""
 
     def leftover(self, keys: Keys) -> str | None:
-        """Deal with the FILE.part of a run that was cut short, and say what it was.
+        """Deal with the FILE.part of a run that was interrupted, and return what it was, or None if
+        there is none.
 
-        Its passwords fit the accounts where that run was applied: then it is the credentials file,
-        and gets its name. Raise CannotWrite if it is no file of a run at all: a pipe for instance
-        would be waited for.
+        If that run was applied, the passwords in the file fit the accounts. Then the file gets its
+        final name. Raise CannotWrite if it was not written by such a run; reading a pipe, for
+        example, would never end.
         """
         if not os.path.lexists(self.part):
             return None
@@ -162,8 +167,8 @@ class Letters(NewFile):
         return False
 
     def write(self, parts: Iterable[bytes], columns: Sequence[str] = COLUMNS) -> None:
-        """Write the rows of each part, whose cells stand in the order of `columns`, and flush them
-        to the disk."""
+        """Write the rows of all parts, with the cells in the order of `columns`, and flush them to
+        the disk."""
 
         def rows(file: IO[bytes]) -> None:
             file.write(codecs.BOM_UTF8 + ",".join(columns).encode() + b"\r\n")
@@ -179,17 +184,18 @@ def _csv(part: bytes) -> bytes:
         text = io.StringIO()
         csv.writer(text).writerows(map(plain_cell, row) for row in cells)
         return text.getvalue().encode()
-    # as csv would write it, in a tenth of the time
+    # the same text as csv writes, in a tenth of the time
     rows = part.replace(CELL_END.encode(), b",").replace(ROW_END.encode(), b"\r\n")
     return rows and rows + b"\r\n"
 
 
 def write_letters(plan: Any, letters: Letters) -> None:
-    """Write the letters in the roster's order. Those that would go to a withheld subscriber are
-    left out and counted.
+    """Write the letters in the order of the roster. Letters that would go to a withheld subscriber
+    are left out and counted.
 
-    If the roster has a column 住所, so has the file: the subscriber's address by the roster, or the
-    dependent's own if it does not say the subscriber's. `plan` is the imports.plan.Plan that is being applied.
+    If the roster has a column 住所, the file has one too, with the subscriber's address, or the
+    dependent's own if the roster does not have the subscriber's. `plan` is the imports.plan.Plan
+    that is being applied.
     """
     hidden, name = (
         _subscribers("coalesce(h.withheld, m.withheld, 0)", plan.today),
@@ -223,12 +229,12 @@ def write_letters(plan: Any, letters: Letters) -> None:
 
 
 def _subscribers(value: str, today: dt.date, stored: str | None = None) -> str:
-    """Return SQL for a value of the subscriber to whom the letter of a dependent `s` goes, as
-    Member.subscriber_on says.
+    """Return SQL for a value of the subscriber to whom the letter of a dependent `s` is sent, by
+    the rule of Member.subscriber_on.
 
-    The day is today, or the first day of the dependent's cover if that is later. If nobody is
-    covered then, the letter goes to the newest. Whoever is in the file goes before whoever is
-    stored alone; there, the value is `stored`, or that of `m`.
+    The day is today, or the first day of the dependent's cover if that is later. If no subscriber
+    is covered then, the letter goes to the newest. A subscriber in the file takes precedence over
+    one who is only stored; the value of the latter is `stored`, or else the one of `m`.
     """
     file = f"SELECT {value} FROM staged h LEFT JOIN hit t ON t.line = h.line LEFT JOIN member m ON m.id = t.id WHERE "
     alone = f"SELECT {stored or value.replace('h.', 'm.')} FROM member m WHERE {LEFT} AND "

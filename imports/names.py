@@ -1,4 +1,5 @@
-"""The plan by names: whom an import adds, changes and ends, with the line, the old and the new."""
+"""The plan by names: the people whom an import adds, changes and ends, each with the line and with
+the old and new values."""
 
 from __future__ import annotations
 
@@ -15,12 +16,13 @@ WORDS: dict[str, dict[Any, str]] = {
     "copay": {10: "1割", 20: "2割", 30: "3割"},
 }
 HIDDEN = "不開示の人"
-"""What stands for the name and the data of whoever is or turns withheld."""
+"""Shown in place of the name and the data of people who are withheld, before or after the
+import."""
 
 
 class Named(NamedTuple):
-    """One person in a group: the line, in the list of `--targets` if `listed`, and None if no file
-    names the person."""
+    """One person in a group. The line is None if no file names the person, and belongs to the list
+    of `--targets` if `listed`."""
 
     listed: int
     line: int | None
@@ -29,7 +31,8 @@ class Named(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The people to whom the same happens: the report's 種別 and 列, and the heading on screen."""
+    """People with the same kind of change: its 種別 and 列 in the report, and its heading on the
+    screen."""
 
     kind: str
     column: str
@@ -39,8 +42,8 @@ class Group(NamedTuple):
 
 
 def groups(plan: Plan, most: int = -1) -> Iterator[Group]:
-    """Yield the groups of people to whom the plan does something, and of each group the first
-    `most` people, or all of them if that is -1."""
+    """Yield the groups of people whom the plan changes, each with its first `most` people, or with
+    all of them if `most` is -1."""
     title = plan.roster.title
     if plan.added:
         heading = f"追加: {plan.added}人"
@@ -78,7 +81,7 @@ def _added(plan: Plan, most: int) -> Iterator[Named]:
 
 
 def _changed(plan: Plan, field: str, most: int) -> Iterator[Named]:
-    order = "1, 2" if plan.granted else "c.line"  # the latter stops at the first `most`
+    order = "1, 2" if plan.granted else "c.line"  # this one stops after `most` rows
     for listed, line, name, old, new, withheld in plan.work.execute(
         f"SELECT c.listed, c.line, c.name, m.{field}, c.{field}, m.withheld OR coalesce(c.withheld, 0)"
         f" FROM altered c JOIN member m ON m.id = c.id WHERE c.{field} IS NOT m.{field} ORDER BY {order} LIMIT ?",

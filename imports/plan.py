@@ -1,7 +1,7 @@
-"""A checked roster against what is stored: the plan of changes.
+"""Make the plan of changes from a checked roster and from what is stored.
 
-The rows are staged in tables of a file that vanishes with the process, and everything is compared
-there, outside the transaction.
+The rows are staged in tables of a temporary file. The comparison takes place there, before the
+transaction begins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from roster.targets import TargetList
 SENSITIVE = ("birth_date", "name", "sex")
 COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"))
 ALTERED = f"SELECT line, 0 AS listed, id, {', '.join(FIELDS)} FROM changed JOIN staged USING (line)"
-"""Whoever changes, with the new fields. `listed` is 1 if the line is one of the list of targets."""
+"""The people who change, with their new fields. `listed` is 1 if `line` is one of the list of
+targets."""
 BARE = "replace(replace({0}.name, ' ', ''), '　', '')"
 """SQL for a name without its spaces."""
 TABLES = f"""
@@ -38,37 +39,38 @@ CREATE TABLE stage.keyed (line INTEGER PRIMARY KEY, id, public_id, login_id, pas
 
 
 class Plan:
-    """What an import would do. Made by `imports.make_plan`; nothing is stored yet."""
+    """The changes that an import would make. imports.make_plan makes it; nothing is stored yet."""
 
     def __init__(
         self, work: Workspace, roster: Roster, today: dt.date, listed: TargetList | None = None
     ) -> None:
         self.work, self.roster, self.today = work, roster, today
-        # the fields whose stored value stays
+        # fields that keep their stored values
         self.kept = set(roster.kept)
         self.listed = listed
-        self.granted = 0  # people in that list who are stored and not in the roster, and change
+        self.granted = 0  # people who change by that list alone: stored, and not in the roster
         self.stored = self.added = self.changed = self.ended = self.unchanged = 0
-        self.missing = 0  # of those who end, how many the file lacks
-        # of those who end, and of those added, how many have another person's natural key
+        self.missing = 0  # how many of those who end are not in the file
+        # how many people end because a new person has their natural key
         self.replaced = 0
-        # whose birth date, name or sex differs from what is stored, the replaced included
+        # people whose birth date, name or sex differs from what is stored, including the replaced
         self.altered = 0
         self.fields: dict[str, int] = {}
-        self.hidden: list[tuple[int, int]] = []  # (member's id, line) of those who turn withheld
-        self.recognized: list[int] = []  # lines of new people who are withheld ones under a new key
+        self.hidden: list[tuple[int, int]] = []  # (member's id, line) of people who become withheld
+        # lines of new people who are stored as withheld under another key
+        self.recognized: list[int] = []
         self.lifted: list[tuple[int, int]] = []
         self.letters_needed = 0
         self.left_out = 0
-        self.moved: tuple[int, ...] = ()  # what holders.moves adds up
-        # of those who are covered today or later and not withheld: who has which delivery
+        self.moved: tuple[int, ...] = ()  # the sums of holders.moves
+        # by delivery, the people who are covered today or later and not withheld
         self.before: dict[str, int] = {}
         self.after: dict[str, int] = {}
         self.running = 0  # stored people whose cover has not ended
         # how many have a certificate that has not expired, and how many of them lose it
         self.holding = self.withdrawn = 0
-        self.mails: dict[str, int] = {}  # how many registered people are told of which delivery
-        self.tells = True  # whether they are
+        self.mails: dict[str, int] = {}  # by delivery, the registered people who are told of it
+        self.tells = True  # whether they are told
 
     def one(self, sql: str, *values: Any) -> Any:
         return self.work.execute(sql, values).fetchone()[0]
@@ -80,7 +82,7 @@ class Plan:
 def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> None:
     plan.work.executescript(TABLES)
     plan.work.execute("BEGIN")
-    gc.disable()  # a million rows pass, and none goes in circles
+    gc.disable()  # a million rows are read, and they make no reference cycles
     try:
         for columns in plan.roster.checked(findings, progress):
             plan.work.executemany(
@@ -92,7 +94,7 @@ def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> No
 
 
 def match_persons(plan: Plan) -> None:
-    """Find the stored people by 加入者ID. What the file lacks of their key stays."""
+    """Find the stored people by 加入者ID. Keep the stored 記号 and 枝番 if the file has no such column."""
     if not (plan.stored and plan.roster.has("person_id")):
         return
     plan.work.execute(
@@ -110,10 +112,11 @@ def match_persons(plan: Plan) -> None:
 
 
 def match_keys(plan: Plan) -> None:
-    """Find the others by insurer number, symbol, number and branch; of two, whoever came last.
+    """Find the other people by their natural key: insurer number, 記号, 番号 and 枝番. If several stored
+    people have that key, take the newest.
 
-    A stored person with a 加入者ID of their own is not the one whom the file gives another. Where two
-    rows have the key of one stored person, the one with the birth date is theirs.
+    Do not match two people whose 加入者ID differ. If two rows match one stored person, take the row
+    with the same birth date.
     """
     if not plan.stored:
         return
@@ -137,11 +140,11 @@ def match_keys(plan: Plan) -> None:
 
 
 def _find_replaced(plan: Plan) -> None:
-    """Find the rows whose natural key was another person's: the birth date differs, and so does the
-    name or the sex.
+    """Find the rows whose natural key belonged to another person: the birth date differs, and also
+    the name or the sex.
 
-    The one who is stored ends, and the row is somebody new, of whom nothing is stored; only 不開示
-    stays, which nothing but an explicit 0 lifts.
+    The stored person ends, and the row is a new person, who inherits nothing but 不開示, which only an
+    explicit 0 ends.
     """
     plan.work.execute(
         "INSERT INTO replaced SELECT h.line, h.id FROM hit h JOIN staged s ON s.line = h.line JOIN member m ON m.id = h.id"
@@ -158,10 +161,11 @@ def _find_replaced(plan: Plan) -> None:
 
 
 def _keep_hidden(plan: Plan) -> None:
-    """Find the new people who are stored as withheld under another 記号, 番号, 枝番 or 加入者ID, by
-    birth date and name. They stay withheld: nothing but an explicit 0 lifts that.
+    """Find the new people who are stored as withheld under another 記号, 番号, 枝番 or 加入者ID, by birth
+    date and name. They stay withheld until the file says 0.
 
-    Spaces in names do not count. The same 氏名カナ and sex are the same name, however it is written.
+    Spaces in names do not count. If 氏名カナ and sex are the same, the names count as the same, even if
+    they are written differently.
     """
     same = f"({BARE.format('s')} = {BARE.format('m')} OR (s.kana = m.kana AND s.kana <> '' AND s.sex = m.sex))"
     plan.recognized = [
@@ -178,8 +182,8 @@ def _keep_hidden(plan: Plan) -> None:
 
 
 def compare(plan: Plan, also: Sequence[str] = ()) -> None:
-    """Note whose stored fields the file changes, and count them by field. `also` are sums for
-    `plan.moved`, in the same pass."""
+    """Note the people whose stored fields the file changes, and count them by field. `also` are
+    further sums, which the same query computes for `plan.moved`."""
     compared = [name for name in COMPARED if name not in plan.kept]
     differs = {name: f"s.{name} IS NOT m.{name}" for name in compared} | {
         "withheld": "s.withheld <> m.withheld"
@@ -212,8 +216,8 @@ def compare(plan: Plan, also: Sequence[str] = ()) -> None:
 
 
 def end_missing(plan: Plan, full: bool) -> None:
-    """Note who ends as of today: those whom another replaces, and with `full` those whom the file
-    lacks."""
+    """Note the people whose cover ends today: those who are replaced, and with `full` also those
+    who are not in the file."""
     running = "(lost_on IS NULL OR lost_on > ?)"
     chosen = "" if full else " AND id IN (SELECT id FROM replaced)"
     plan.work.execute(

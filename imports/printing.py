@@ -1,4 +1,5 @@
-"""The letters as pages: the credentials file read back, and set by typst, one A4 page a person."""
+"""Print the letters: read the credentials file back, and let typst set one A4 page for each
+person."""
 
 from __future__ import annotations
 
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).resolve().parent.parent / "templates" / "letter" / "letter.typ"
 FONTS = ("Noto Sans CJK JP", "Noto Sans Mono CJK JP")
 LONGEST = 100
-"""Characters of a cell, as in the roster."""
+"""The most characters that a cell may have, as in the roster."""
 PAGES = 50
 """Letters set in one run. typst remembers its last ten runs, at about 0.6 MB a page."""
 TOO_LONG = "--text の文章が長すぎて、お手紙の1枚に入りません。短くしてください。"
 _GAIJI = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
-"""Private use: a font that happens to have it shows something else, so 〓 is printed in its place."""
+"""The Private Use Area. A font may show anything for these characters, so 〓 is printed instead."""
 _LOGIN = re.compile(f"[{LETTERS}][2-9]{{9}}")
 _PASSWORD = re.compile(f"[{LETTERS}][{SYMBOLS}]{{13}}")
 
 
 def text_of(path: Path) -> str:
-    """Return what a file in UTF-8 or CP932 says. Raise Unreadable, and OSError."""
+    """Return the text of a file in UTF-8 or CP932. Raise Unreadable, and OSError."""
     content = path.read_bytes()
     for encoding in ("utf-8-sig", "cp932"):
         try:
@@ -52,9 +53,9 @@ def text_of(path: Path) -> str:
 def read_letters(
     path: Path, insurers: dict[str, dict[str, Any]], findings: Findings
 ) -> list[dict[str, Any]]:
-    """Return the letters of a credentials file, in its order, as the template takes them.
+    """Return the letters of a credentials file in its order, as the template needs them.
 
-    What is wrong goes into `findings`, by the line that Excel shows. Raise Unreadable if the file as
+    Faults are added to `findings`, with the line that Excel shows. Raise Unreadable if the file as
     a whole cannot be read, and OSError.
     """
     try:
@@ -140,14 +141,13 @@ def _letter(
 def _plain(cell: str) -> str:
     """Return a cell as it is printed.
 
-    It is without the apostrophe that keeps a spreadsheet from taking it for a formula, and without
-    characters that are invisible, some of which turn the text beside them around. A line's end is a
-    space.
+    Remove the apostrophe that keeps a spreadsheet from reading the cell as a formula, and invisible
+    characters, some of which reverse the text next to them. Replace line breaks by spaces.
     """
     if cell.startswith("'") and plain_cell(cell[1:]) == cell:
         cell = cell[1:]
     cell = re.sub(r"[^\S\u3000]+", " ", cell)
-    joiners = "\u200c\u200d"  # some scripts are written with them
+    joiners = "\u200c\u200d"  # some scripts need them
     return "".join(
         c for c in cell if c in joiners or unicodedata.category(c) not in ("Cc", "Cf")
     ).strip()
@@ -168,7 +168,8 @@ def _check_text(line: int, title: str, text: str, findings: Findings) -> None:
 
 
 def _is_foreign(character: str) -> bool:
-    """Return whether fonts-noto-cjk surely lacks it: 外字, and what is written from right to left."""
+    """Return whether a character is certainly not in fonts-noto-cjk: 外字, and scripts that are
+    written from right to left."""
     right_to_left = unicodedata.bidirectional(character) in ("R", "AL")
     return (
         unicodedata.category(character) in ("Co", "Cn")
@@ -192,7 +193,7 @@ def _check_twice(letters: list[dict[str, Any]], findings: Findings) -> None:
 
 @functools.cache
 def machine_fonts() -> typst.Fonts:
-    """Return the fonts of this machine, which are looked for once."""
+    """Return the fonts of this machine. They are searched for only once."""
     import typst  # 80 MB, which no server should hold
 
     return typst.Fonts()
@@ -232,7 +233,7 @@ def pages(
         inputs = {"data": data, "qr": code.getvalue().decode()}
         try:
             part = compiler.compile(format="pdf", sys_inputs=inputs, pdf_tags=False)
-            assert isinstance(part, bytes)  # a list only if there is a file for each page
+            assert isinstance(part, bytes)  # it is a list only if each page is a file
             yield part
         except typst.TypstError as failed:
             if TOO_LONG in str(failed):

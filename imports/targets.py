@@ -1,7 +1,8 @@
-"""The list of who gets a certificate, beside the roster and what is stored.
+"""The list of people who get a certificate (`--targets`), used together with a roster and with what
+is stored.
 
-Whoever is in the list gets what it says. Whoever is not keeps what is stored, whatever the roster
-says of certificates; but a roster's 交付事由 7 and 不開示 count as ever.
+People in the list get what it says. All others keep what is stored, whatever the roster says about
+certificates. The roster's 交付事由 7 and 不開示 still count.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ TABLES = f"""
 CREATE TABLE stage.target (line INTEGER PRIMARY KEY, {", ".join((*KEYS, *GIVEN))}, withheld, row, id);
 CREATE TABLE stage.granted (line INTEGER PRIMARY KEY, id INTEGER NOT NULL, {", ".join(FIELDS)});
 """
-"""`row` is the person's line in the roster; `id` is that of a person who is stored alone, of whom
-`granted` has what they will be."""
+"""`row` is the person's line in the roster. `id` is set for a person who is stored but not in the
+roster. `granted` holds that person's new values."""
 
 
 def stage_targets(plan: Plan, findings: Findings) -> None:
@@ -42,7 +43,7 @@ def stage_targets(plan: Plan, findings: Findings) -> None:
 
 
 def give(plan: Plan, findings: Findings, full: bool) -> None:
-    """Give the people of the list their certificate, and leave the others what is stored."""
+    """Set the certificates of the people in the list, and restore the stored ones of all others."""
     if not plan.listed:
         return
     _find(plan)
@@ -64,7 +65,7 @@ def give(plan: Plan, findings: Findings, full: bool) -> None:
         f"UPDATE staged SET {', '.join(f'{name} = t.{name}' for name in GIVEN)},"
         " withheld = coalesce(t.withheld, staged.withheld) FROM target t WHERE t.row = staged.line"
     )
-    # nobody who is withheld has a certificate on the web
+    # withheld people have no certificate on the web
     work.execute(
         "UPDATE staged SET delivery = 'paper' FROM target t LEFT JOIN hit h ON h.line = t.row"
         " LEFT JOIN member m ON m.id = h.id"
@@ -74,9 +75,9 @@ def give(plan: Plan, findings: Findings, full: bool) -> None:
 
 
 def _find(plan: Plan) -> None:
-    """Find the people of the list in the roster, then among those who are stored alone: by
-    加入者ID, else by the natural key. Of two with one key, take the one whose cover runs, and then
-    whoever came last."""
+    """Find the people of the list in the roster, and then among the people who are only stored: by
+    加入者ID, or else by the natural key. If two have the same key, take the one who is covered, or
+    else the newer one."""
     work, today = plan.work, f"'{plan.today}'"
     work.executescript(
         "CREATE INDEX stage.staged_id ON staged (person_id);"
@@ -99,7 +100,7 @@ def _find(plan: Plan) -> None:
 
 
 def _check(plan: Plan, findings: Findings) -> None:
-    """Check that each row of the list is one person's, whom the roster has or who is stored."""
+    """Check that each row of the list belongs to exactly one person, in the roster or stored."""
     assert plan.listed
     title = plan.listed.title
     key = "number" if plan.listed.has("number") else "person_id"
@@ -131,7 +132,8 @@ def _check(plan: Plan, findings: Findings) -> None:
 
 
 def _check_missing(plan: Plan, findings: Findings) -> None:
-    """Refuse people of the list whom a whole roster lacks, since their cover ends today."""
+    """Refuse people of the list who are not in a roster that is complete, since their cover ends
+    today."""
     assert plan.listed
     for line, number in plan.rows(
         "SELECT t.line, m.number FROM target t JOIN member m ON m.id = t.id ORDER BY 1"
@@ -141,7 +143,7 @@ def _check_missing(plan: Plan, findings: Findings) -> None:
 
 
 def _grant(plan: Plan) -> None:
-    """Note the people whom the roster lacks, and whom the list gives something that is not stored."""
+    """Note the people who are not in the roster and whose certificate the list changes."""
     withheld = "coalesce(t.withheld, m.withheld)"
     new = {name: f"t.{name}" for name in GIVEN} | {
         "delivery": f"CASE WHEN {withheld} THEN 'paper' ELSE t.delivery END",

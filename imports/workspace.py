@@ -1,4 +1,5 @@
-"""Where an import works: SQLite's own file, or a temporary copy of PostgreSQL's members."""
+"""The database in which an import compares: SQLite's own file, or a temporary copy of the members
+in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,19 +19,20 @@ from database import database, is_sqlite
 
 
 class Workspace(sqlite3.Connection):
-    """A connection that sees the stored members and accounts, and has `stage`, a file for tables
-    that vanish."""
+    """A connection to the stored members and accounts, and to `stage`, a temporary file for more
+    tables."""
 
     aside: sqlite3.Connection
-    """Another connection that sees the same, for another thread to read with, at the same time."""
+    """A second connection to the same databases, so that another thread can read at the same
+    time."""
 
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Workspace]:
-    """Open the place where a roster is compared with what is stored.
+    """Open the database in which a roster is compared with what is stored.
 
-    On SQLite it is a connection of its own to the file; on PostgreSQL to a copy of what plans look
-    at.
+    On SQLite, it is a connection of its own to the database's file. On PostgreSQL, it is a copy of
+    the tables that plans read.
     """
     place = tempfile.TemporaryDirectory(prefix="kakunin-", dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: S108 - as SQLite itself
     options: dict[str, Any] = {
@@ -56,7 +58,7 @@ def workspace() -> Iterator[Workspace]:
                     )
                 else:
                     tune(connection, "main", cache)
-        # from here on the files have no name: nothing of them is left, however the process ends
+        # the files have no names from here on, so nothing of them remains however the process ends
         if not is_sqlite():
             _copy_stored(work)
         yield work
@@ -73,16 +75,16 @@ def tune(connection: sqlite3.Connection, name: str, cache: int) -> None:
 
 
 Added = list[tuple[str, str, str]]
-"""Tables that get rows, those that others refer to first: table, columns, and the query that makes
-the rows in the workspace."""
+"""The tables that get new rows, in the order of their foreign keys: the name, the columns, and the
+query that selects the rows in the workspace."""
 Statements = list[tuple[str, tuple[Any, ...]]]
 
 
 def execute(
     work: Workspace, added: Added, statements: Statements, last: Callable[[], None]
 ) -> None:
-    """Add rows, run the statements, and `last`, in one transaction of the database itself. `{}` in
-    a statement stands for a value."""
+    """Add the rows, run the statements, and call `last`, all in one transaction of the real
+    database. `{}` in a statement stands for a value."""
     if not is_sqlite():
         return _execute_on_server(work, added, statements, last)
     work.execute("BEGIN IMMEDIATE")
@@ -104,16 +106,17 @@ INDEXES = {
     False: "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = '{table}'"
     " AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conname = indexname)",
 }
-"""The indexes that were made by statements of their own, on SQLite (True) and PostgreSQL."""
+"""Queries for the indexes of a table that have a statement of their own, on SQLite (True) and on
+PostgreSQL."""
 
 
 @contextlib.contextmanager
 def _indexed_afterwards(run: Callable[[str], Any], table: str, *, sqlite: bool) -> Iterator[None]:
-    """Build the indexes of a table that is empty once it is filled: random ids, one by one, would
-    take a fifth of the import.
+    """If the table is empty, build its indexes after it is filled. Inserting random ids one by one
+    would take a fifth of the import.
 
-    On PostgreSQL nobody else reads the table until the transaction ends. While it is empty, nobody
-    can be logged in.
+    On PostgreSQL, nobody else can read the table until the transaction ends. Since the table was
+    empty, nobody is logged in.
     """
     indexes = run(INDEXES[sqlite].format(schema="main", table=table)).fetchall()
     if run(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]:
@@ -126,7 +129,7 @@ def _indexed_afterwards(run: Callable[[str], Any], table: str, *, sqlite: bool) 
 
 
 def _empty_copy(path: str) -> str:
-    """Make the tables that plans look at, as SQLite would have them, and return their path."""
+    """Create the tables that plans read, as SQLite has them, and return the path of the file."""
     tables = [models.Member, models.Account, models.Audit]
     with (
         contextlib.closing(SqliteDatabase(path, pragmas={"page_size": 16384})) as copy,
@@ -137,8 +140,8 @@ def _empty_copy(path: str) -> str:
 
 
 def _copy_stored(work: Workspace) -> None:
-    """Copy what is stored, with days as 1980-01-01 and booleans as 0 and 1, and only the indexes by
-    which plans look people up."""
+    """Copy the stored rows, with days as 1980-01-01 and booleans as 0 and 1. Keep only the indexes
+    that plans use."""
     for name in ("member_public_id", "account_login_id", "account_email_key", "audit_at"):
         work.execute(f"DROP INDEX main.{name}")
     fields = models.Member._meta.sorted_fields
@@ -150,7 +153,7 @@ def _copy_stored(work: Workspace) -> None:
         (
             "account",
             ["member_id", "login_id", "email", "password_hash"],
-            # of these two only whether they are
+            # of the last two, only whether they are set
             "SELECT member_id, login_id, left(email, 1), left(password_hash, 1) FROM account",
         ),
         (
@@ -177,8 +180,8 @@ def _connection() -> Any:
 def _execute_on_server(
     work: Workspace, added: Added, statements: Statements, last: Callable[[], None]
 ) -> None:
-    """Copy new rows straight into their tables, and rows that change into temporary ones, where the
-    statements find them."""
+    """Copy new rows into their tables, and changed rows into temporary tables, which the statements
+    read."""
     cursor = _connection().cursor()
 
     def send(table: str, columns: str, query: str) -> None:
@@ -217,5 +220,5 @@ NULLABLE = {
     for name, field in table._meta.fields.items()
     if field.null
 } | {"withheld"}
-"""Columns in which an empty cell on the way to PostgreSQL or back is nothing; withheld is, where a
-roster leaves what is stored."""
+"""Columns in which an empty CSV cell means NULL on the way to PostgreSQL or back. `withheld` is one
+of them: it is NULL if the roster keeps what is stored."""

@@ -1,7 +1,7 @@
-"""A file in, checked rows out. Knows no Flask and no database.
+"""Read a roster file and return checked rows. This package uses neither Flask nor the database.
 
-The file is read in batches, a column of a batch at a time, so that a million rows take seconds and
-little memory.
+The file is read in batches, and each batch is checked column by column, so a million rows take
+seconds and little memory.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from roster.rows import FIRST_ISSUED, Rows
 
 
 class Roster:
-    """A roster file, opened and its titles understood: a text file or a workbook, of which `sheet`
-    is read, or its first one. `columns` is the path of a map of columns. Raise Unreadable."""
+    """A roster file whose titles have been read: a text file or a workbook. `sheet` is the sheet to
+    read, or the first if it is not given. `columns` is the path of a map of columns. Raise
+    Unreadable."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Roster:
 
     @property
     def about(self) -> str:
-        """How the file was read, for the clerk: its encoding, or the sheet."""
+        """What the clerk is told about the reading: the encoding, or the sheet."""
         return self._source.about
 
     def has(self, name: str) -> bool:
@@ -70,7 +71,7 @@ class Roster:
 
     @property
     def kept(self) -> set[str]:
-        """The fields that the file says nothing about. What is stored of them stays."""
+        """The fields that are not in the file. They keep their stored values."""
         said = set(self._layout.sources)
         if "issue_reason" in said:
             said |= {"delivery", "withheld"}
@@ -83,7 +84,8 @@ class Roster:
 
     @property
     def doubts(self) -> list[str]:
-        """Sentences about days of certificates that may have been misread, e.g. by era codes."""
+        """Sentences about dates of certificates that may have been misread, for example by era
+        codes."""
         texts = {
             "expires_on": "有効期限がもう過ぎています。その資格確認書は表示されません",
             "issued_on": f"交付年月日が、資格確認書のはじまった {FIRST_ISSUED} より前です",
@@ -94,8 +96,8 @@ class Roster:
         ]
 
     def _era_example(self) -> str | None:
-        """Say how dates with an era's digit were read, by one of the file: 5550101 → 昭和55年1月1日.
-        None if there is none."""
+        """Return how dates with an era's digit were read, with an example from the file: 5550101 →
+        昭和55年1月1日. Return None if there are no such dates."""
         read = (pair for name in DATES for pair in self._rules[name].known.items())
         found = next(
             (t for t, day in read if day and len(fold_width(t)) == 7 and fold_width(t).isdigit()),
@@ -107,7 +109,7 @@ class Roster:
         return f"{shown(found)} → {in_words(day)}（{day}）。元号コード: {describe_codes(self._era_codes)}"
 
     def check_header(self, findings: Findings) -> None:
-        """Say which columns are missing, which stand twice, and which are not known."""
+        """Report the columns that are missing, that occur twice, and that are not known."""
         layout, line = self._layout, max(self._layout.line, 1)
         for name, title in TITLES.items():
             if title.required and not self.has(name):
@@ -123,7 +125,7 @@ class Roster:
         self._check_twins(findings)
 
     def _unread(self, title: str) -> str:
-        """Say of a column that is not read what the clerk can do if it ought to be."""
+        """Return what the clerk can do if this column, which is not read, should be."""
         meant = resembled(title)
         if "記号" in title and "番号" in title:
             way = "記号と番号が1つの列にあれば、2つの列に分けてください（Excelの「区切り位置」）"
@@ -145,11 +147,11 @@ class Roster:
     def checked(
         self, findings: Findings, progress: Callable[[int], None] = lambda done: None
     ) -> Iterator[list[list[Any]]]:
-        """Yield the rows, a batch at a time, as columns: lines as Excel counts them, then STAGED. A
-        wrong cell is None, and in `findings`.
+        """Yield the rows in batches of columns: the line numbers as Excel counts them, then the
+        columns of STAGED. A wrong cell is None, and is added to `findings`.
 
-        `progress` is told how many bytes have been read. Raise Unreadable if the file cannot be read
-        on.
+        `progress` is called with the number of bytes read so far. Raise Unreadable if the file
+        cannot be read to its end.
         """
         line = self._layout.line
         for done, rows in self._source.batches(line):
@@ -168,7 +170,7 @@ class Roster:
     def _without_skipped(
         self, lines: list[int], rows: list[list[str]]
     ) -> tuple[list[int], list[list[str]]]:
-        """Return the rows that the map does not say to pass over."""
+        """Return the rows, without those that the map says to skip."""
         if not self._layout.skips:
             return lines, rows
         kept = [i for i, row in enumerate(rows) if not self._layout.is_skipped(row)]
@@ -178,8 +180,8 @@ class Roster:
     def _even(
         self, lines: list[int], rows: list[list[str]], findings: Findings
     ) -> tuple[list[int], list[list[str]]]:
-        """Return the rows that have as many cells as the header. Pass over empty rows, and report
-        the others."""
+        """Return the rows that have as many cells as the header. Skip empty rows, and report the
+        others."""
         width = len(self._layout.header)
         if set(map(len, rows)) == {width}:
             return lines, rows
@@ -232,7 +234,7 @@ class Roster:
         )
 
     def _says_something(self, line: int, row: list[str], findings: Findings) -> bool:
-        """Return whether the row holds something, and is not the header once more."""
+        """Return whether the row is not empty and does not repeat the header."""
         if self._layout.line and row == self._layout.header:
             self.rows += 1
             findings.error(
@@ -253,8 +255,8 @@ class Roster:
         faulty: dict[int, set[str]],
         findings: Findings,
     ) -> list[Any]:
-        """Return the values of a batch's column, with None for the wrong ones, which are told as
-        they were seen."""
+        """Return the values of one column of a batch, with None for wrong cells, which are reported
+        as they are in the file."""
         found: list[Any] = []
         for i, text in enumerate(texts):
             try:
@@ -274,7 +276,7 @@ class Roster:
         values: list[Any],
         findings: Findings,
     ) -> None:
-        """Warn of odd values and count the repaired ones."""
+        """Warn of unusual values, and count repaired ones."""
         for i, text in self._rules[name].warnings(values):
             findings.warning(lines[i], self.title(name), values[i], text)
         if repaired := self._rules[name].repaired:

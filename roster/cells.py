@@ -1,6 +1,7 @@
-"""The rule of a cell's text: what every column has in common, and free text.
+"""The rules for the text of a cell: what all columns have in common, and free text.
 
-A rule raises Wrong with what is wrong and what is expected, for the clerk, in Japanese.
+A rule raises Wrong with a text for the clerk, in Japanese, which says what is wrong and what is
+expected.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from itertools import accumulate
 from typing import Any
 
 BROKEN = "\udbff"
-"""Marks a workbook's cell whose formula has no value, or an error such as #N/A."""
+"""Stands for a cell of a workbook whose formula has no value, or has an error such as #N/A."""
 CACHED = 100_000
-"""Different texts of one column that are remembered: at most 20 MB; the days of a century in two
-forms."""
+"""How many different texts of a column are remembered: at most 20 MB, enough for all days of a
+century in two forms."""
 
 
 class Wrong(ValueError):
-    """A cell or a row that cannot be taken; the message says what is wrong and what is expected."""
+    """A cell or a row is not accepted. The message says what is wrong and what is expected."""
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Unicode's Bidi_Control reorders what is read; the others have no width, and copies bring them
+# characters of Unicode's Bidi_Control reorder text; the others are invisible, and come with copied text
 _UNSEEN = re.compile(r"[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-# the last are what CP932 makes of A0 and FD to FF
+# the last ones are how CP932 decodes A0 and FD to FF
 _UNREADABLE = re.compile(r"[\ud800-\udfff\uf8f0-\uf8f3]")
 _PRIVATE = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 RARE = re.compile(r"[\ue000-\uf8ff\ufe00-\ufe0f\U00010000-\U0010ffff]")
@@ -53,11 +54,11 @@ NOTHING = {
     "NaT",
     "None",
 }
-"""What databases and programs write for an empty cell."""
+"""Texts that databases and other programs write for an empty cell."""
 
 
 def fold_width(text: str) -> str:
-    """Return the text as it is compared: full and half width are the same."""
+    """Return the text for comparison, with full and half width folded."""
     return unicodedata.normalize("NFKC", text).strip()
 
 
@@ -67,7 +68,8 @@ def full_kana(text: str) -> str:
 
 
 def mended(text: str) -> str:
-    """Return the text of a cell without what other programs make of it: ="00123", NULL for nothing."""
+    """Return the text of a cell without the marks of other programs: ="00123" is 00123, and NULL is
+    empty."""
     if text in NOTHING:
         return ""
     if text[:1] == "=" and (found := _FORMULA.fullmatch(text)):
@@ -76,18 +78,19 @@ def mended(text: str) -> str:
 
 
 def mended_value(text: str) -> str:
-    """Return the text of a cell that is no free text, mended, without the apostrophe that keeps
-    Excel from changing it, and a whole number without its decimals: 123.0."""
+    """Return the repaired text of a cell that is not free text: without the apostrophe that keeps
+    Excel from changing it, and without the decimals of a whole number such as 123.0."""
     text = mended(text).removeprefix("'")
     found = _WHOLE.fullmatch(text) if ".0" in text else None
     return found[1] if found else text
 
 
 class Column:
-    """One column's rule, remembered text by text. `parse` is the rule for one cell.
+    """The rule of one column, which remembers the value of each text. `parse` is the rule of one
+    cell.
 
-    Texts that are wrong are not remembered, so that each is met. `repaired` are the texts met so
-    far that were put right.
+    Wrong texts are not remembered, so each occurrence is reported. `repaired` has the texts that
+    were repaired so far.
     """
 
     def __init__(
@@ -124,7 +127,8 @@ class Column:
     _mended = staticmethod(mended_value)
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
-        """Return the values of a batch, or None if `parse` must say of some cell what is wrong."""
+        """Return the values of a batch, or None if one of the cells has to be checked by `parse`
+        alone, which can say what is wrong with it."""
         try:
             return (
                 list(map(self.known.__getitem__, cells))
@@ -135,12 +139,13 @@ class Column:
             return None
 
     def warnings(self, values: list[Any]) -> list[tuple[int, str]]:
-        """Return which values of a batch are taken but worth a warning, and why."""
+        """Return the values of a batch that are accepted but deserve a warning, and the warning of
+        each."""
         return []
 
 
 class Remembering(dict[str, Any]):
-    """What `parse` returned for each text; at most CACHED of them."""
+    """The value of each text, as `parse` returned it. At most CACHED texts are kept."""
 
     def __init__(self, parse: Callable[[str], Any]) -> None:
         self._parse = parse
@@ -154,7 +159,8 @@ class Remembering(dict[str, Any]):
 
 
 class Text(Column):
-    """Free text that differs from row to row: looked at a batch at a time, not cell by cell."""
+    """Free text, which differs from row to row. It is checked a batch at a time instead of cell by
+    cell."""
 
     strange = (
         r"\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\uf8ff\U000f0000-\U0010ffff"
@@ -176,12 +182,13 @@ class Text(Column):
             f"[{self.strange}{odd.pattern[1:-1] if odd else ''}{'｡-ﾟ' if kana else ''}]"
         )
         self._calm = False
-        """Whether the present batch was looked at, and holds nothing worth a closer look."""
+        """Whether the present batch was searched and contains nothing that needs a closer look."""
 
     _mended = staticmethod(mended)
 
     def _is_spoiled(self, joined: str) -> bool:
-        """Return whether one of the cells, each after a line break, looks like another program's."""
+        """Return whether one of the cells, which are separated by line breaks, looks as if another
+        program wrote it."""
         return "\n=" in joined or "\n#" in joined
 
     def _text(self, text: str) -> str:
@@ -203,8 +210,8 @@ class Text(Column):
         return text
 
     def values(self, cells: Collection[str]) -> list[Any] | None:
-        """Return the values as Column.values does, by one search over the whole batch, unless that
-        finds something to look at closely."""
+        """Return the same as Column.values. Search the whole batch once, and look at single cells
+        only if something is found."""
         self._calm = False
         if not any(cells) and not self._required:
             self._calm = True
@@ -245,10 +252,12 @@ def _rare(character: str) -> str:
 
 
 class Key(Text):
-    """A part of the natural key, or the insurer's own id: short text that Excel must not have
-    changed."""
+    """A part of the natural key, or the 加入者ID: short text that Excel may have changed, which is an
+    error."""
 
-    strange = Text.strange + "+＋eEｅＥ./月"  # an E may be an exponent, a point that of 123.0
+    strange = (
+        Text.strange + "+＋eEｅＥ./月"
+    )  # an E may be an exponent, and a point may belong to 123.0
 
     _mended = staticmethod(mended_value)
 

@@ -1,4 +1,4 @@
-"""What the roster's columns about the certificate come to, taken together."""
+"""The rules for the columns about the certificate, which depend on each other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dates import birthday
 
 
 class Certificate(NamedTuple):
-    """What the columns about the certificate come to, and what is to be said about them: (column,
-    is it wrong, text)."""
+    """The values of the columns about the certificate, and messages about them: the column, whether
+    it is an error, and the text."""
 
     delivery: str | None
     withheld: int | None
@@ -19,7 +19,8 @@ class Certificate(NamedTuple):
 
 
 class Certificates(dict[tuple[Any, ...], Certificate]):
-    """What the columns about the certificate come to, remembered by their values."""
+    """Applies the rules to the columns about the certificate, and remembers the result of each
+    combination of values."""
 
     columns = (
         "issue_reason",
@@ -32,7 +33,7 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
     )
 
     def __init__(self, has_reason: bool, delivery: str | None = None) -> None:
-        """`delivery` is what a row with a 交付事由 has if its 交付方法 is empty."""
+        """`delivery` is the delivery of a row that has a 交付事由 but no 交付方法."""
         self._has_reason, self._delivery = has_reason, delivery
         self.says_delivery = False
         """Whether any row so far has a 交付事由 or a 交付方法."""
@@ -93,8 +94,9 @@ class Certificates(dict[tuple[Any, ...], Certificate]):
 
 
 def date_faults(issued: str, expires: str) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with two days of a certificate as (column, text); each day as 1980-01-01
-    or empty. At most five years may pass, the first day counted (規則47条2項)."""
+    """Yield the faults of the two dates of a certificate as (column, text). The dates are written
+    as 1980-01-01, or empty. The certificate may last for five years at most, including the first
+    day (規則47条2項)."""
     if not (issued and expires):
         return
     if expires <= issued:
@@ -110,8 +112,8 @@ def date_faults(issued: str, expires: str) -> Iterator[tuple[str, str]]:
 
 
 def copay_from(born: dt.date) -> dt.date:
-    """Return the day from which a share is shown: the first of the month after the 70th birthday,
-    or that birthday if it is a first."""
+    """Return the day from which the 負担割合 is shown: the first day of the month after the 70th
+    birthday, or the birthday itself if it is the first of a month."""
     turned = birthday(born, 70)
     return (
         turned
@@ -121,6 +123,6 @@ def copay_from(born: dt.date) -> dt.date:
 
 
 def birthday_before(day: dt.date, age: int) -> str:
-    """Return the latest day of birth, as 1956-11-23, of people who are `age` years or older on that
-    day."""
+    """Return the latest date of birth, as 1956-11-23, of people who are at least `age` years old on
+    that day."""
     return f"{day.year - age}{day.isoformat()[4:]}"

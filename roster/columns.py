@@ -1,7 +1,7 @@
-"""What each column of the roster may hold: one cell's text in, the value as it is stored out.
+"""The rules of the roster's columns, which turn the text of a cell into the value that is stored.
 
-Sources: the roster's table in the insurer's agreement, the notice on WEB交付, and for the check digit the
-claims' rules (記載要領) on 保険者番号.
+Sources: the table of the roster in the insurer's agreement, the notice on WEB交付, and for the check
+digit the rules for claims (記載要領) on 保険者番号.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ FIELDS = (
     "remarks",
     "withheld",
 )
-"""What a checked row holds after its line number, by the names of the table. withheld is 1, 0 or
-None: leave what is stored."""
+"""The fields of a checked row after its line number, named as in the table. `withheld` is 1, 0, or
+None to keep what is stored."""
 STAGED = (*FIELDS, "address")
-"""FIELDS, and what goes into the letters alone and is never stored."""
+"""FIELDS, and the address, which is printed in the letters and never stored."""
 DATES = ("birth_date", "qualified_on", "lost_on", "issued_on", "expires_on", "effective_on")
 
 SEX = {
@@ -101,10 +101,10 @@ WITHHELD = {"": None, "0": 0, "1": 1}
 
 
 def check_digit_fits(number: str) -> bool:
-    """Return whether the last of the eight digits of a 保険者番号 is its check digit.
+    """Return whether the last of the eight digits of a 保険者番号 is the right check digit.
 
-    Weights 2, 1 from the right over the first seven, the digits of each product summed, ten less
-    the sum's last digit.
+    The weights of the first seven digits are 2, 1, 2 and so on from the right. Add the digits of
+    each product, and subtract the last digit of the sum from ten.
     """
     products = (
         int(digit) * weight
@@ -114,7 +114,7 @@ def check_digit_fits(number: str) -> bool:
 
 
 def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
-    """Return a rule that takes one of the table's keys, in any width and capitals."""
+    """Return a rule that accepts the keys of the table, in any width and case."""
 
     def parse(text: str) -> Any:
         try:
@@ -126,7 +126,8 @@ def choice(table: dict[str, Any], expected: str) -> Callable[[str], Any]:
 
 
 class Reason(Column):
-    """1 to 8, also as (1), 01, or with the reason's own text behind it: ②利用登録なし, 2：利用登録なし."""
+    """1 to 8, also written as (1) or 01, or followed by the words of the reason: ②利用登録なし,
+    2：利用登録なし."""
 
     _circled = re.compile(r"([①-⑧])\s*[^\d\s].*", re.DOTALL)
     _plain = re.compile(r"\(?0?([1-8])\)?(([:.、)]\s*|\s+)[^\d\s].*)?", re.DOTALL)
@@ -145,8 +146,8 @@ class Reason(Column):
 
 
 class Day(Column):
-    """A day in any form, stored as 1980-01-01; a zero that Excel dropped after the era (昭和70703) is
-    put back."""
+    """A date in any form, stored as 1980-01-01. A zero that Excel dropped after the era (昭和70703)
+    is restored."""
 
     _short = re.compile(r"([^\d\s]{1,2})(\d{5})")
 
@@ -165,8 +166,8 @@ class Day(Column):
 
 
 class LossDay(Day):
-    """The day of loss, or one of the fillers that other systems write if there is none, such as 0,
-    00000000, 99999999, 9999/12/31 and 平成99年12月31日, which count as repaired."""
+    """The day of loss, or a filler that other systems write if there is none, such as 0, 00000000,
+    99999999, 9999/12/31 and 平成99年12月31日. Fillers count as repaired."""
 
     _never = re.compile(
         r"0|0{7,8}|[1-9]?9{6,7}|(0000|9999)[-/.年](00|12|99)[-/.月](00|31|99)日?([T ]0?0:00(:00(\.0+)?)?)?"
@@ -185,8 +186,8 @@ class LossDay(Day):
 
 
 class InsurerNumber(Column):
-    """Eight digits with a check digit, one of the deployment's; zeros that Excel dropped are put
-    back."""
+    """Eight digits with a check digit: the number of one of the insurers that are served here.
+    Zeros that Excel dropped are restored."""
 
     def __init__(self, insurers: Collection[str]) -> None:
         super().__init__(self._number, required=True)
@@ -209,7 +210,7 @@ class InsurerNumber(Column):
 
 
 class Branch(Column):
-    """Two digits, or nothing; a zero that Excel dropped is put back."""
+    """Two digits, or nothing. A zero that Excel dropped is restored."""
 
     def __init__(self) -> None:
         super().__init__(self._branch, empty="")
@@ -224,7 +225,7 @@ class Branch(Column):
 
 
 def rules(insurers: Collection[str], era_codes: str) -> dict[str, Column]:
-    """Return the rule of each column, for a deployment that serves these insurer numbers."""
+    """Return the rule of each column, for a server of these insurer numbers."""
     rules: dict[str, Column] = {
         "person_id": Key(50),
         "insurer_number": InsurerNumber(insurers),

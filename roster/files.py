@@ -8,8 +8,8 @@ from roster.reading import Source, TextFile, Unreadable
 
 
 def opened(path: Path, sheet: str | None = None) -> Source:
-    """Return the file's rows; for a workbook those of the first sheet, or of the one named. Raise
-    Unreadable."""
+    """Return the rows of the file. Of a workbook, they are the rows of the sheet named, or of the
+    first one. Raise Unreadable."""
     if is_workbook(path):
         from roster.workbook import Workbook
 
@@ -23,6 +23,6 @@ def opened(path: Path, sheet: str | None = None) -> Source:
 
 
 def is_workbook(path: Path) -> bool:
-    """Return whether the file begins as an Excel workbook of today (a ZIP archive) does."""
+    """Return whether the file begins like an Excel workbook (.xlsx), which is a ZIP archive."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"

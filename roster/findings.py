@@ -1,5 +1,5 @@
-"""What a check of the roster has to say: counted, the first thousand kept for the screen, all of
-them in a report."""
+"""The messages of a check: all are counted, the first thousand are kept for the screen, and all are
+written into a report."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TextIO
 
 SHOWN = 1000
-"""Messages that are printed; the report has them all."""
+"""The most messages that are printed. The report has all of them."""
 
 LAST = 1 << 62
-"""Where the report has what has no line."""
+"""The place in the report of messages without a line."""
 
 KINDS = {"error": "エラー", "warning": "警告", "repair": "補正"}
 
 
 def shown(value: object) -> str:
-    """Return a cell as a message shows it: one line of at most 60 characters, with nothing that a
-    terminal would obey."""
+    """Return a cell as messages show it: one line of at most 60 characters, without control
+    characters that a terminal would obey."""
     text = "" if value is None else str(value)
     text = re.sub(r"[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text[:200])
     text = "".join(
@@ -36,25 +36,27 @@ _FORMULA = re.compile(r"(?m)^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
 
 
 def plain_cell(value: object) -> str:
-    """Return a cell that a spreadsheet takes for text: an apostrophe goes before whatever would
-    begin a formula."""
+    """Return a cell that a spreadsheet reads as text. If it would be a formula, put an apostrophe
+    in front."""
     text = "" if value is None else str(value)
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def created(path: Path) -> TextIO:
-    """Create a CSV file for Excel, which is its owner's alone (mode 0600). Raise FileExistsError if
-    anything is there, be it a symbolic link, and OSError if it cannot be made."""
+    """Create a CSV file for Excel that only its owner can read (mode 0600). Raise FileExistsError
+    if there is a file or a symbolic link of that name, and OSError if the file cannot be
+    created."""
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600)
     return os.fdopen(handle, "w", encoding="utf-8-sig", newline="")
 
 
 class Findings:
-    """Counts and messages. With `report`, all of them go into that CSV file at the end, by line.
+    """Counts and messages. With `report`, all of them are written into that CSV file at the end, in
+    the order of the lines.
 
-    The report holds names and birth dates. It is its owner's alone (mode 0600), and never an
-    existing file, nor what a symbolic link names: raises FileExistsError, and OSError if it cannot
-    be made.
+    The report contains names and birth dates. Only its owner can read it (mode 0600). It never
+    replaces a file or follows a symbolic link. Raises FileExistsError, and OSError if the file
+    cannot be created.
     """
 
     def __init__(self, report: Path | None = None) -> None:
@@ -63,7 +65,7 @@ class Findings:
         self._shown: dict[str, list[tuple[str, int, str]]] = {"error": [], "warning": []}
         self._source = ""
         self._file = created(report) if report else None
-        # a file that vanishes by itself: a report may have millions of rows
+        # a temporary file, since a report may have millions of rows
         self._rows = sqlite3.connect("") if report else None
         if self._rows:
             self._rows.execute("CREATE TABLE row (source, sort, line, title, value, kind, text)")
@@ -88,8 +90,7 @@ class Findings:
 
     @contextlib.contextmanager
     def about(self, source: str) -> Iterator[None]:
-        """Say in each message of the block that its line is one of the file `source`, which is not
-        the roster."""
+        """Mark each message of the block as one about the file `source` instead of the roster."""
         self._source = source
         yield
         self._source = ""
@@ -109,14 +110,14 @@ class Findings:
         self._add("warning", line, column, value, text)
 
     def refuse(self, text: str) -> None:
-        """Note an error of the file or the run as a whole, in one sentence."""
+        """Add an error that concerns the file or the run as a whole, in one sentence."""
         self.errors += 1
         self._shown["error"].insert(0, ("", 0, text))
         self._write(0, "", "", "", KINDS["error"], text)
 
     def repair(self, line: int, column: str, value: str, now: object) -> None:
-        """Note a cell that was put right. The screen shows only their number and one example for
-        each column."""
+        """Count a cell that was repaired. The screen shows only the number for each column, and one
+        example."""
         self.repaired += 1
         count, example = self.repairs.get(column, (0, ""))
         text = self._marked(f"{now} として読みました")
@@ -126,8 +127,8 @@ class Findings:
         self._write(line, line, column, value, KINDS["repair"], text)
 
     def change(self, line: int | None, column: str, value: object, kind: str, text: str) -> None:
-        """Note in the report what an import would do to a person, whose line is None if no file
-        names them."""
+        """Add to the report what an import would do to a person. The line is None if no file names
+        the person."""
         at = LAST if line is None else line
         self._write(at, line, column, value, kind, self._marked(text))
 

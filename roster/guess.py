@@ -1,4 +1,5 @@
-"""A first map of a file's columns, guessed from its titles and contents, to be corrected in Excel."""
+"""Guess a first map of a file's columns from its titles and contents. The clerk corrects it in
+Excel."""
 
 from __future__ import annotations
 
@@ -44,9 +45,9 @@ WORDS = (
     (r"備考|摘要", "remarks"),
     (r"不開示", "withheld"),
 )
-"""Words of a title, and the column that they hint at; the first that fits."""
+"""Words in a title, and the column that they suggest. The first match counts."""
 OTHERS = re.compile("開始|更新|作成|届|受付|登録|処理|住所|カード")
-"""Words of a title that hints at nothing."""
+"""Words in titles that suggest no column."""
 _TRAILER = re.compile(
     r"([小合総]?計|総?件数|以上|終わ?り?|END|EOF|TRAILER|TR?|E|HD?|9{2,})(\W.*|件.*)?"
 )
@@ -61,13 +62,14 @@ KINDS = {
     "workplace": ".*(会社|商事|商店|工業|工場|支社|法人|組合|本社|営業所).*",
     "name": r"[^\W\d_a-zA-Z]\D{1,30}",
 }
-"""Columns that their values tell, and what nearly all of them are; the first that fits."""
+"""Columns that can be recognized by their values, and a test that nearly all values pass. The first
+match counts."""
 
 MapRow = tuple[str, str, str, str, str]
 
 
 class Guess:
-    """A first map. Raise Unreadable if the file cannot be read, or has a column of マイナンバー."""
+    """A first map. Raise Unreadable if the file cannot be read or has a column of マイナンバー."""
 
     def __init__(
         self, path: Path, insurers: Collection[str], today: dt.date, sheet: str | None = None
@@ -78,7 +80,7 @@ class Guess:
         source.choose(lambda rows: (_best(rows)[1], max(map(len, rows), default=0)))
         head = source.head()
         self.line = _best(head)[0]
-        """The row of titles, counted from 1; 0 if none was found."""
+        """The number of the row of titles, counted from 1, or 0 if there is none."""
         refuse_my_number(head[: self.line or TITLE_ROWS], head[self.line :])
         self._look_through(source, len(head[self.line - 1]) if self.line else 0)
         if not self._sample:
@@ -92,8 +94,8 @@ class Guess:
         self._by_content()
 
     def _look_through(self, source: Source, width: int) -> None:
-        """Read the whole file: its first rows, its last three, and the values of each column.
-        `width` is the number of titles, or 0."""
+        """Read the whole file and keep its first rows, its last three, and the values of each
+        column. `width` is the number of titles, or 0."""
         sample: Rows = []
         last: deque[list[str]] = deque(maxlen=3)
         values: dict[int, set[str]] = {}
@@ -117,7 +119,8 @@ class Guess:
         )
 
     def _by_title(self) -> None:
-        """Find the columns that titles name, or hint at, and then those whose values fit best."""
+        """Find the columns that the titles name or suggest, and then those whose values match
+        best."""
         meant = [_meaning(text) if self.line else None for text in self._header[: self._width]]
         named = [(i, *meaning) for i, meaning in enumerate(meant) if meaning]
         sure = {name for _, name, sure in named if sure}
@@ -130,11 +133,12 @@ class Guess:
                 self.found[place] = name
 
     def _is_part(self, place: int) -> bool:
-        """Return whether a title speaks of the family name or the given name alone."""
+        """Return whether a title is that of the family name alone or of the given name alone."""
         return bool(re.search("(?<!氏)[姓名]$|[氏セイメイ]$", folded_title(self._header[place])))
 
     def _fit(self, place: int, name: str) -> float:
-        """Return which share of the column's values can be read as that of the roster."""
+        """Return the share of the values that can be read as values of this column of the
+        roster."""
         values = {fold_width(text) for text in self._values.get(place, ()) if text}
         if name == ERA or not values:
             return 0
@@ -155,8 +159,8 @@ class Guess:
         return set(self.found.values())
 
     def _by_content(self) -> None:
-        """Find what the titles did not tell, by the values: what they tell alone, then the keys,
-        which stand before the name, then small numbers, then days."""
+        """Find the remaining columns by their values: first those that are recognized alone, then
+        the keys, which come before the name, then small numbers, and then days."""
         unknown = [i for i in range(self._width) if i not in self.found and self._texts(i)]
         free = [i for i in unknown if not self.line or not self._header[i].strip()]
         for place in unknown:
@@ -169,14 +173,14 @@ class Guess:
         self._find_days([i for i in free if i not in self.found and self._is_day(i)])
 
     def _take(self, place: int, *names: str) -> None:
-        """Give the column the first of the names that is still free."""
+        """Give the column the first of these names that is not taken."""
         for name in names:
             if name not in self._taken:
                 self.found[place] = name
                 return
 
     def _kind(self, place: int) -> str | None:
-        """Return the column that the values alone tell."""
+        """Return the column that is recognized by its values alone."""
         texts = self._texts(place)
         if all(len(text) >= 7 and self._accepts("insurer_number", text) for text in set(texts)):
             return "insurer_number"
@@ -203,8 +207,8 @@ class Guess:
             self._take(place, name)
 
     def _find_numbers(self, places: list[int]) -> None:
-        """Tell 性別, 本人家族区分 and 交付事由 apart. Of two columns that both fit the subscribers, the one
-        that follows the keys is 本人家族区分, or else the second."""
+        """Distinguish 性別, 本人家族区分 and 交付事由. If two columns could both be 本人家族区分, take the one that
+        follows the keys, or else the second."""
         for place in places:
             if self.found.get(place + 1) == "delivery" and _most("[1-8]", self._texts(place)):
                 self._take(place, "issue_reason")
@@ -239,13 +243,14 @@ class Guess:
                 self._take(place, "qualified_on", "issued_on")
 
     def _gaps(self, place: int) -> list[bool]:
-        """Return for each row whether the column has no day there, or a filler."""
+        """Return for each row whether its cell in this column is a filler or is not a day."""
         if self.found.get(place - 1) == ERA:
             return [not text.strip().strip("0") for text in self._sample[place]]
         return [not self._rules["lost_on"].parse(text) for text in self._sample[place]]
 
     def _is_era(self, place: int) -> bool:
-        """Return whether the column holds eras, and the next one days of six digits without one."""
+        """Return whether the column contains eras and the next one contains days of six digits
+        without an era."""
         following = self._texts(place + 1)
         return (
             all(map(_ERA_TEXT.fullmatch, self._texts(place)))
@@ -254,21 +259,23 @@ class Guess:
         )
 
     def _is_day(self, place: int) -> bool:
-        """Return whether the column holds days; 0 alone may be anything."""
+        """Return whether the column contains days. A column in which all cells are 0 does not
+        count, unless the column before has the era."""
         texts = self._texts(place)
         days = all(self._accepts("lost_on", text) for text in texts) and set(texts) != {"0"}
         return days or self.found.get(place - 1) == ERA
 
     def _middle(self, place: int) -> str:
-        """Return the day in the middle of the column's days; an early one if the era stands in the
-        column before, and none of ours if there are but fillers."""
+        """Return the median of the column's days, an early day if the column before has their era,
+        or today if all cells are fillers."""
         if self.found.get(place - 1) == ERA:
             return "1950"
         days = sorted(filter(None, map(self._rules["lost_on"].parse, self._texts(place))))
         return days[len(days) // 2] if days else self._today
 
     def write(self, path: Path) -> None:
-        """Write the map into a new file for Excel. Raise OSError if it cannot be made or is there."""
+        """Write the map into a new file for Excel. Raise OSError if the file exists or cannot be
+        created."""
         with created(path) as file:
             writer = csv.writer(file)
             writer.writerow(MAP_TITLES)
@@ -288,7 +295,7 @@ class Guess:
             yield "保険者番号", "", "", next(iter(self._insurers)), "どの行も同じ番号として読みます"
 
     def _codes(self, place: int, name: str) -> Iterator[MapRow]:
-        """Yield a row for each value that the column of the roster does not know."""
+        """Yield a row of the map for each value that this column of the roster does not accept."""
         for value in sorted(self._values.get(place, ())):
             if not value or self._accepts(name, value):
                 continue
@@ -331,7 +338,7 @@ class Guess:
 
 
 def _meaning(title: str) -> tuple[str, bool] | None:
-    """Return the column that a title names or hints at, and whether it names it."""
+    """Return the column that a title names or suggests, and whether it names it."""
     folded = folded_title(title)
     if name := name_of(title):
         return name, True
@@ -341,20 +348,20 @@ def _meaning(title: str) -> tuple[str, bool] | None:
 
 
 def _best(head: Rows) -> tuple[int, int]:
-    """Return the row that most looks like titles, counted from 1, and how many it has; 0 if none
-    has two."""
+    """Return the number of the row that looks most like titles, counted from 1, and the number of
+    its titles. Return 0 if no row has two titles."""
     counts = [sum(_meaning(text) is not None for text in row) for row in head[:TITLE_ROWS]]
     most = max(counts, default=0)
     return (counts.index(most) + 1, most) if most >= 2 else (0, 0)
 
 
 def _most(form: str, texts: list[str]) -> bool:
-    """Return whether nine in ten of the texts have this form."""
+    """Return whether at least nine in ten of the texts match this pattern."""
     return sum(bool(re.fullmatch(form, text)) for text in texts) * 10 >= len(texts) * 9
 
 
 def _even(rows: Rows, width: int | None = None) -> Rows:
-    """Return the rows filled up, or cut, to the same width."""
+    """Return the rows padded or cut to the same width."""
     width = max(map(len, rows), default=0) if width is None else width
     return [row[:width] + [""] * (width - len(row)) for row in rows]
 
@@ -364,8 +371,8 @@ def _first(row: list[str]) -> str:
 
 
 def _trailers(rows: Rows, width: int) -> list[str]:
-    """Return how rows begin that hold no person: few cells, and a word such as 合計. A `*` stands for
-    what follows the word in the same cell."""
+    """Return the beginnings of rows that are not people: rows with few cells and a word such as 合計.
+    A `*` stands for the rest of the text after that word."""
     found: dict[str, None] = {}
     for row in rows:
         first, few = _first(row), sum(map(bool, map(str.strip, row))) * 2 <= width

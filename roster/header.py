@@ -1,4 +1,4 @@
-"""The row of titles: which column holds what, under the names that are known."""
+"""Find out from the row of titles which column contains what."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ ALIASES = {
     "effective_on": "発効年月日 発効日",
     "withheld": "不開示フラグ 不開示該当フラグ 不開示(該当)フラグ 自己情報不開示 isNotDisclosed",
 }
-"""Titles under which eligibility systems, the online check, claims and health-check records hold the
-same. 続柄 is none of them: its codes differ from system to system. 有効開始年月日 is not the 発効期日 of a share."""
+"""Other titles for the same columns, which eligibility systems, the online check, claims and
+health-check records use. 続柄 is not among them, since its codes differ between systems. 有効開始年月日 is
+not the 発効期日 of a 負担割合."""
 
 
 _MARKS = "*※★☆◎○●■□◆◇▼▽・.:\ufeff"
@@ -37,7 +38,7 @@ _AROUND = re.compile(rf"^[{_MARKS}]+|[{_MARKS}]+$")
 _IDLE = re.compile(
     r"[(\[【<](必須|任意|西暦|和暦|半角.{0,5}|全角.{0,5}|文字列|数字|\d+(桁|文字)(以内)?|y{2,4}[-/.]?m{1,2}[-/.]?d{1,2}|漢字)[)\]】>]"
 )
-"""What stands in brackets in a title, and does not say which column it is."""
+"""Words in brackets that do not change which column a title means."""
 _BRACKETS = (("(カナ)", "カナ"), ("(フリガナ)", "カナ"))
 
 
@@ -46,8 +47,8 @@ def folded_title(text: str) -> str:
 
 
 def name_of(text: str) -> str | None:
-    """Return the column of the roster that a title means: as it stands, or without what only
-    adorns it, such as ※氏名（漢字） or 生年月日（西暦）. None if it is not known."""
+    """Return the column of the roster that a title means, as it is written or without decorations,
+    as in ※氏名（漢字） or 生年月日（西暦）. Return None if the title is not known."""
     folded = folded_title(text)
     if folded in NAMES:
         return NAMES[folded]
@@ -68,7 +69,7 @@ NAMES = {
 
 
 def resembled(text: str) -> str | None:
-    """Return the column whose title is the longest that stands within this one, if there is any."""
+    """Return the column with the longest title that is contained in this one, or None."""
     folded = folded_title(text)
     found = max((title for title in NAMES if title in folded), key=len, default="")
     return NAMES.get(found)
@@ -80,10 +81,10 @@ _MY_NUMBER = re.compile(
 
 
 def is_my_number(text: str) -> bool:
-    """Return whether a column of this title holds マイナンバー, which nobody may keep here.
+    """Return whether a column with this title contains マイナンバー, which may not be stored here.
 
-    The title ends with one of its names, whatever stands in brackets: 被保険者個人番号, マイナンバー（個人番号）. A
-    title such as マイナンバーカードの有無 is none.
+    Such a title ends with one of the names of マイナンバー, apart from brackets: 被保険者個人番号, マイナンバー（個人番号）.
+    A title such as マイナンバーカードの有無 does not.
     """
     title = re.sub(r"[^\w()]|_", "", folded_title(text))
     return any(
@@ -93,20 +94,20 @@ def is_my_number(text: str) -> bool:
 
 
 def are_my_numbers(texts: Iterable[str]) -> bool:
-    """Return whether nearly all cells of a column, of which two or more differ, are twelve digits
-    of which the last is the check digit of マイナンバー (番号法施行令8条の総務省令5条)."""
+    """Return whether nearly all cells of a column, at least two of them different, are twelve
+    digits with the check digit of マイナンバー (番号法施行令8条の総務省令5条)."""
     cells = [re.sub(r"[\s-]", "", fold_width(mended_value(t.strip()))) for t in texts if t.strip()]
     found = [cell for cell in cells if re.fullmatch(r"[0-9]{12}", cell) and _check_digit_fits(cell)]
     return len(set(found)) >= 2 and len(found) * 10 >= len(cells) * 9
 
 
 def _check_digit_fits(number: str) -> bool:
-    weights = (*range(2, 8), *range(2, 7))  # from the right, the check digit left out
+    weights = (*range(2, 8), *range(2, 7))  # from the right, without the check digit
     rest = sum(int(d) * w for d, w in zip(number[10::-1], weights, strict=True)) % 11
     return int(number[11]) == (11 - rest if rest > 1 else 0)
 
 
 def letter(place: int) -> str:
-    """Return how Excel names the column at `place`, counted from 0: A to Z, AA and so on."""
+    """Return Excel's name of the column at `place`, counted from 0: A to Z, AA and so on."""
     rest, last = divmod(place, 26)
     return (letter(rest - 1) if rest else "") + chr(ord("A") + last)

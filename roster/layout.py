@@ -1,5 +1,5 @@
-"""Which columns of a file make up which column of the roster: by the titles that are known, and by
-a map where there is one."""
+"""Map the columns of a file to the columns of the roster, by known titles, or by a map if there is
+one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Texts = Sequence[str]
 
 
 class Source:
-    """Where the texts of one column of the roster come from: columns of the file, that of the era,
-    and what their texts stand for; or no column, and one text for every row."""
+    """The source of one column of the roster: columns of the file, a column for the era, and the
+    meanings of their texts; or no column, and the same text for every row."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Source:
         self._between = JOINED.get(name, "")
 
     def texts(self, columns: list[Texts], count: int) -> tuple[Texts, Texts]:
-        """Return the texts of `count` rows twice: as the file has them, and as they are read."""
+        """Return the texts of `count` rows twice: as they are in the file, and as they are read."""
         if not self.places:
             return [self._always] * count, [self._always] * count
         found: Texts = columns[self.places[0]]
@@ -53,15 +53,15 @@ class Source:
 
 
 def by_era(era: str, text: str) -> str:
-    """Return a day of the era's own calendar with the era before it: 昭和, 550512 → 昭和550512. A day
-    that says its era or a western year, and a filler such as 0, stay as they are."""
+    """Return a day of an era with the era in front: 昭和, 550512 → 昭和550512. Do not change days that
+    contain their era or a western year, or fillers such as 0."""
     day = fold_width(text)
     return f"{era}{day}" if era and re.fullmatch(r"\d{5,6}|(元|\d{1,2})\D.+", day) else text
 
 
 def refuse_my_number(titles: Rows, below: Rows) -> None:
-    """Raise Unreadable if one of the titles is that of マイナンバー, or if the cells of a column below
-    are such numbers, whatever its title."""
+    """Raise Unreadable if a title is one of マイナンバー, or if a column contains such numbers under any
+    title."""
     for title in (cell for row in titles for cell in row if is_my_number(cell)):
         raise Unreadable(
             f"「{title.strip()}」の列があります。マイナンバーは取り扱えないので、この列を削除して保存し直してください。"
@@ -74,15 +74,16 @@ def refuse_my_number(titles: Rows, below: Rows) -> None:
 
 
 class Layout:
-    """The columns of a file that begins with the rows `head`; `ragged` as in reading.Source.
+    """The columns of a file, of which `head` are the first rows. `ragged` is explained in
+    reading.Source.
 
-    Raise Unreadable if the file has no row of titles, a column of マイナンバー, or not what the map
-    names.
+    Raise Unreadable if the file has no row of titles, has a column of マイナンバー, or lacks a column
+    that the map names.
     """
 
     def __init__(self, head: Rows, ragged: bool, columns: Map | None, era_codes: str) -> None:
         self.line = columns.header_line if columns else 1
-        """The row of titles, counted from 1; 0 if there is none."""
+        """The number of the row of titles, counted from 1, or 0 if there is none."""
         refuse_my_number(head[: max(self.line, 1)], head[self.line :])
         self.header = self._header(head)
         if columns is None and not any(map(name_of, self.header)):
@@ -100,7 +101,7 @@ class Layout:
         if columns:
             self._follow(columns, ragged, era_codes)
         self.twins: list[tuple[int, int]] = []
-        """Columns that mean the same as one before them: both places."""
+        """Columns that mean the same as an earlier one: the places of both."""
         for place, text in enumerate(self.header):
             name = name_of(text)
             if name is None or not self.line or place in self._used:
@@ -113,12 +114,14 @@ class Layout:
 
     @property
     def needed(self) -> int:
-        """How many cells a row has at least: those up to the last title, or the last that is read."""
+        """The least number of cells in a row: up to the last title, or up to the last column that
+        is read."""
         titled = (i for i, text in enumerate(self.header) if text.strip())
         return 1 + max((*self._used, *titled), default=-1)
 
     def _header(self, head: Rows) -> list[str]:
-        """Return the row of titles; without one, empty titles, as many as most rows have cells."""
+        """Return the row of titles. If there is none, return as many empty titles as most rows have
+        cells."""
         if self.line:
             return head[self.line - 1] if self.line <= len(head) else []
         widths = Counter(map(len, head)).most_common(1)
@@ -126,7 +129,9 @@ class Layout:
 
     def _follow(self, columns: Map, ragged: bool, era_codes: str) -> None:
         places = columns.places(self.header, MOST_COLUMNS if ragged else len(self.header))
-        width = max(places.values(), default=0) + 1  # a workbook's last columns may begin far down
+        width = (
+            max(places.values(), default=0) + 1
+        )  # the last columns of a workbook may be empty in the first rows
         self.header = self.header + [""] * (width - len(self.header))
         for name, item in columns.items.items():
             era = columns.eras.get(name)
@@ -145,7 +150,7 @@ class Layout:
 
     @property
     def strange(self) -> list[int]:
-        """The places of columns that have a title and are not read."""
+        """The places of the columns that have a title but are not read."""
         twins = {place for _, place in self.twins}
         return [
             i
@@ -154,18 +159,18 @@ class Layout:
         ]
 
     def column(self, place: int) -> str:
-        """Return a column's title as the file has it, or the letter that Excel shows."""
+        """Return the title of a column of the file, or its letter in Excel."""
         return self.header[place].strip() or f"{letter(place)}列"
 
     def title(self, name: str) -> str:
-        """Return the title of a column of the roster as the file has it, or several."""
+        """Return the title in the file for a column of the roster. There may be several."""
         source = self.sources.get(name)
         if source is None or not source.places:
             return TITLES[name].japanese
         return "、".join(map(self.column, source.places))
 
     def is_skipped(self, row: list[str]) -> bool:
-        """Return whether the map says not to read this row."""
+        """Return whether the map says to skip this row."""
         for place, codes in self._skips:
             if place is None:
                 text = next(filter(str.strip, row), "")
@@ -180,8 +185,8 @@ class Layout:
         return bool(self._skips)
 
     def texts(self, columns: list[Texts], count: int) -> tuple[dict[str, Texts], dict[str, Texts]]:
-        """Return the texts of `count` rows by the roster's columns, twice: as the file has them, and
-        as they are read."""
+        """Return the texts of `count` rows for each column of the roster, twice: as they are in the
+        file, and as they are read."""
         found = {name: source.texts(columns, count) for name, source in self.sources.items()}
         return (
             {name: seen for name, (seen, _) in found.items()},
@@ -190,5 +195,5 @@ class Layout:
 
 
 def _eras(era_codes: str) -> dict[str, str]:
-    """Return the eras by the digits that stand for them."""
+    """Return the digits that stand for eras, and these eras."""
     return {code: era[0] for code, era in zip(ERA_CODES[era_codes], ERAS, strict=True)}

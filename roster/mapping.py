@@ -1,8 +1,9 @@
-"""A map of columns, corrected in Excel: which column of a file holds what, where its titles and
-values are the insurer's own.
+"""Read a map of columns, which the clerk has corrected in Excel. It is for files with an insurer's
+own titles and values.
 
-A row says in 項目 a column of the roster, in ファイルの列 the file's column (its title, or its number or letter), or
-that the text ファイルの値 of that column is read as 読み替え. docs/roster.md has the whole form.
+In each row, 項目 is a column of the roster and ファイルの列 is the file's column, by its title, number or
+letter. If ファイルの値 is given, that text of the column is read as 読み替え. docs/roster.md describes the
+whole form.
 """
 
 from __future__ import annotations
@@ -20,24 +21,25 @@ MAP_TITLES = ("項目", "ファイルの列", "ファイルの値", "読み替�
 HEADER_ROW, SKIPPED_ROW, OF_ERA = "見出しの行", "読まない行", "の元号"
 MOST_LINES = 10_000
 SKIP = "\0"
-"""What a value is read as that says not to read its row."""
+"""The meaning of values whose rows are skipped."""
 
 JOINED = {"name": "　", "kana": "　", **dict.fromkeys(DATES, ".")}
-"""What may stand in several columns of a file, and what is put between their texts."""
+"""Columns of the roster that may be split over several columns of a file, and the text that joins
+the parts."""
 
 _ERA = re.compile("明治?|大正?|昭和?|平成?|令和?|[MTSHR]")
 
 
 def code(text: str) -> str:
-    """Return a value as it is compared: width and capitals do not matter, nor zeros that Excel drops
-    from the front of a number."""
+    """Return a value for comparison, without differences of width and case, and without leading
+    zeros of a number, which Excel drops."""
     folded = fold_width(mended_value(text.strip())).upper()
     return folded.lstrip("0") or "0" if folded.isascii() and folded.isdigit() else folded
 
 
 class Codes:
-    """What the values of a column are read as. `合計*` stands for whatever begins so, and `*` for
-    whatever has no row of its own, empty cells excepted."""
+    """The meanings of the values of a column. `合計*` stands for all values with that beginning, and
+    `*` for all values without a row of their own, except empty cells."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
         self._exact: dict[str, str] = {}
@@ -45,20 +47,20 @@ class Codes:
         for text, meant in pairs:
             self.add(text, meant)
         self.known: dict[str, str] = Remembering(self._read)
-        """What each text is read as: itself, if there is no row for it."""
+        """The meaning of each text. Without a row in the map, it is the text itself."""
 
     def __bool__(self) -> bool:
         return bool(self._exact or self._begun)
 
     def __or__(self, others: dict[str, str]) -> Codes:
-        """Return these codes, with the others for what is not among them."""
+        """Return these codes, and add the others for values that have none."""
         both = Codes(others.items())
         both._exact |= self._exact
         both._begun |= self._begun
         return both
 
     def add(self, text: str, meant: str) -> bool:
-        """Add a value; return whether there was none yet."""
+        """Add the meaning of a value. Return False if it has another one already."""
         key = code(text)
         table = self._begun if key.endswith("*") else self._exact
         return table.setdefault(key.removesuffix("*"), meant) == meant
@@ -75,7 +77,7 @@ class Codes:
 
 @dataclass
 class Item:
-    """A column of the roster, or that of a day's era, as the map has it."""
+    """A column of the roster, or the column of a day's era, as in the map."""
 
     line: int
     columns: list[tuple[int, str]] = field(default_factory=list)
@@ -84,7 +86,7 @@ class Item:
 
 
 class Map:
-    """A map as the file has it. Raise Unreadable with all that is wrong in it, a line each."""
+    """The contents of a map. Raise Unreadable with all of its faults, one in each line."""
 
     def __init__(self, source: Source, rules: dict[str, Column], name: str = "対応表") -> None:
         self.header_line = 1
@@ -92,7 +94,7 @@ class Map:
         self.eras: dict[str, Item] = {}
         self.skips: list[tuple[str, Codes]] = []
         self.unread: set[str] = set()
-        """Columns of the file that the map says not to read."""
+        """The columns of the file that are not to be read."""
         self._others: list[tuple[int, str]] = []
         self._name, self._rules, self._faults = name, rules, dict[int, str]()
         for line, cells in self._lines(source):
@@ -108,7 +110,7 @@ class Map:
         self._tell()
 
     def _lines(self, source: Source) -> Iterable[tuple[int, tuple[str, str, str, str]]]:
-        """Yield the map's lines, as Excel counts them, and its cells in the order of MAP_TITLES."""
+        """Yield the line numbers as Excel counts them, and the cells in the order of MAP_TITLES."""
         source.choose(lambda rows: _known(rows[0]) if rows else 0)
         head = source.head()
         titles = [folded_title(text) for text in head[0]] if head else []
@@ -188,7 +190,7 @@ class Map:
             try:
                 found = self._rules[name].parse(meant)
                 if name in ("insurer_number", "branch"):
-                    meant = found  # with the zeros that Excel dropped
+                    meant = found  # restores the zeros that Excel dropped
             except Wrong as wrong:
                 self._fault(line, f"読み替え「{meant}」は{wrong}")
         if not column and not value and not item.columns:
@@ -198,14 +200,14 @@ class Map:
 
     @property
     def titles(self) -> set[str]:
-        """The titles of the file's columns that the map names, folded."""
+        """The folded titles of the file's columns that the map names."""
         items = (*self.items.values(), *self.eras.values())
         named = [pair for item in items for pair in item.columns] + self._others
         return {folded_title(text) for _, text in named}
 
     def places(self, header: list[str], most: int) -> dict[str, int]:
-        """Return where each column that the map names is in the file, counted from 0 and below
-        `most`. Raise Unreadable."""
+        """Return the place of each column that the map names, counted from 0 and below `most`.
+        Raise Unreadable."""
         for base, era in self.eras.items():
             if base not in self.items:
                 title = next((t for t in header if name_of(t) == base), None)
@@ -236,8 +238,8 @@ class Map:
 
 
 def place_of(text: str, header: list[str], most: int) -> int:
-    """Return the place below `most` of the column that has this title, or this number (3, 3列) or
-    letter (C, C列). Raise ValueError with a sentence."""
+    """Return the place, below `most`, of the column with this title, number (3, 3列) or letter (C,
+    C列). Raise ValueError with a sentence."""
     wanted = folded_title(text)
     places = [i for i, title in enumerate(header) if folded_title(title) == wanted]
     if len(places) == 1:
@@ -262,6 +264,7 @@ def _known(titles: list[str]) -> int:
 
 
 def _unquoted(text: str) -> str:
-    """Return a cell without spaces around, and without the apostrophe that keeps a formula text."""
+    """Return a cell without surrounding spaces, and without the apostrophe that marks a formula as
+    text."""
     text = text.strip()
     return text[1:] if re.match(r"'[=+\-@＝＋－＠]", text) else text

@@ -1,5 +1,5 @@
-"""A text file of rows in any of its encodings, read in small pieces, and what it shares with a
-workbook."""
+"""Read a text file of rows in any of its encodings, in small pieces. Workbooks are read with the
+same interface, Source."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 CHUNK = 1 << 18
-"""Bytes looked at together, 256 KiB: a stretch of that length without a line's end is no roster."""
+"""Bytes that are read at once, 256 KiB. A file with so many bytes and no end of a line is not a
+roster."""
 BATCH = 400
-"""Rows taken together: few enough to stay in a core's own cache, a sixth faster than 1,000."""
+"""Rows in a batch. So few stay in the cache of a core, which is a sixth faster than 1,000."""
 BATCH_CHARACTERS = 1 << 25
 HEADER_LINES = 100
-"""Lines of a file that are looked at for its titles."""
+"""The number of lines in which the titles are searched."""
 ENCODINGS = {
     "utf-8-sig": "UTF-8",
     "cp932": "Shift_JIS（CP932）",
@@ -35,9 +36,9 @@ class Unreadable(Exception):
 def look_at(path: Path) -> str:
     """Return the encoding of a text file.
 
-    It is UTF-16 if the file begins with its mark (Excel's "Unicodeテキスト") or as UTF-16 without one
-    does, UTF-8 if the whole file is, else CP932; if neither fits, the one with fewer faults. Raise
-    Unreadable.
+    It is UTF-16 if the file begins with a byte order mark (Excel's "Unicodeテキスト"), or looks like
+    UTF-16 without one. It is UTF-8 if the whole file is valid, or else CP932. If neither is valid,
+    it is the one with fewer faults. Raise Unreadable.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")()
     clean, line = True, 1
@@ -75,47 +76,51 @@ def look_at(path: Path) -> str:
 
 
 def _utf16(start: bytes) -> str:
-    """Return which UTF-16 a file is that begins so, or nothing.
+    """Return the kind of UTF-16 of a file with this beginning, or an empty string.
 
-    Without a mark it is told by the commas and digits of the first rows, each of which has a zero
-    byte beside it, nearly always on the same side.
+    Without a byte order mark, it is found by the commas and digits of the first rows. Each of them
+    has a zero byte next to it, nearly always on the same side.
     """
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     zeros = [start[side::2].count(0) for side in (0, 1)]
-    if max(zeros) * 20 < len(start) or min(zeros) * 8 > max(zeros):  # U+3000 has one on the other
+    if max(zeros) * 20 < len(start) or min(zeros) * 8 > max(
+        zeros
+    ):  # U+3000 has the zero byte on the other side
         return ""
     return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
 
 
 def _faults(path: Path, encoding: str) -> int:
-    """Return how many characters of the file do not fit the encoding."""
+    """Return the number of characters that are not valid in the encoding."""
     with open(path, encoding=encoding, errors="replace", newline="") as file:
         return sum(chunk.count("\ufffd") for chunk in iter(lambda: file.read(CHUNK), ""))
 
 
 class Source(Protocol):
-    """What has rows: a text file, or a sheet of a workbook."""
+    """The interface of a text file and of a sheet of a workbook."""
 
     ragged: bool
-    """Whether rows come without the empty cells at their end."""
+    """Whether rows lack the empty cells at their end."""
 
     @property
     def about(self) -> str:
-        """How the file was read, for the clerk."""
+        """What the clerk is told about the reading."""
 
     def choose(self, score: Callable[[Rows], Any]) -> None:
-        """Read on with the separator whose first rows have the highest score, commas first."""
+        """Use the separator for which the first rows have the highest score. Commas win a tie."""
 
     def head(self) -> Rows:
         """Return the first rows, about HEADER_LINES of them."""
 
     def batches(self, skip: int) -> Iterator[tuple[int, Rows]]:
-        """Yield the bytes read so far and the next rows, without the first `skip` ones."""
+        """Yield the number of bytes read so far and the next rows. Leave out the first `skip`
+        rows."""
 
 
 class TextFile:
-    """A text file with a row a line, parted by commas, tabs or semicolons. Raise Unreadable."""
+    """A text file with one row in each line, separated by commas, tabs or semicolons. Raise
+    Unreadable."""
 
     ragged = False
 
@@ -142,7 +147,7 @@ class TextFile:
             try:
                 rows.extend(reader)
             except csv.Error:
-                pass  # what follows is not of this form; the rows before it tell enough
+                pass  # the rest has another form; the rows before it are enough
             except UnicodeDecodeError:
                 raise Unreadable(_CUT) from None
         return rows
@@ -176,8 +181,8 @@ class TextFile:
                 yield file.buffer.tell(), rows
 
     def _check_quotes(self, rows: Rows, line: int, width: int) -> None:
-        """Refuse a cell that goes over lines and holds a whole row: a quotation mark opens it that
-        none closes in its own row, and the people in it would be lost."""
+        """Refuse a cell that spans lines and contains a whole row. A quotation mark opened it and
+        is not closed in its own row, and the people in the cell would be lost."""
         for number, row in enumerate(rows, line + 1):
             for cell in row:
                 breaks = "\n" in cell or "\r" in cell
@@ -204,7 +209,7 @@ class TextFile:
 
 
 END = "\udbfe"
-"""Follows the last line, so that a cell that is still open there can be told."""
+"""Added after the last line, to detect a cell that is still open there."""
 _EOF = "\x1a"
-"""With what programs of the days of DOS end a file."""
+"""The end of a file, as programs for DOS mark it."""
 _CUT = "ファイルの終わりが欠けています。もう一度保存してください。"

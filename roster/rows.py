@@ -1,5 +1,4 @@
-"""Checked cells in, rows as they are stored out, with the rules that span several columns of a
-row."""
+"""Turn checked cells into rows for storage, by the rules that concern several columns of a row."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ class Rows:
         self._today, self._places, self._title = today, places, title
         self.certificates = Certificates("issue_reason" in places)
         self.odd_days: dict[str, tuple[int, int]] = {}
-        """How many certificates have expired, and how many were issued before there were any, by
-        the column; and the first line of each."""
+        """The number of certificates that have expired, and of those issued before 資格確認書 existed,
+        by column, each with its first line."""
 
     def stored(
         self,
@@ -104,8 +103,8 @@ class Rows:
         remarks: list[Any],
         findings: Findings,
     ) -> None:
-        """Warn of those whose certificate says 裏面参照 and has nothing there. Other systems write 3
-        for a sex that is not known."""
+        """Warn of people whose certificate says 裏面参照 but has no text there. Other systems write 3
+        for an unknown sex."""
         if 3 not in sexes:
             return
         for i, (sex, remark) in enumerate(zip(sexes, remarks, strict=True)):
@@ -175,14 +174,13 @@ class Rows:
 
 
 FIRST_ISSUED = "2024-12-02"
-"""The day from which there are 資格確認書."""
+"""The first day of 資格確認書."""
 _BLANK = {"issue_reason": None, "delivery": None, "copay": None, "withheld": None}
 
 
 def _households(insurers: list[Any], symbols: list[Any], numbers: list[Any]) -> list[str | None]:
-    """Return insurer number, symbol and number of each row, width-folded and parted by tabs, which
-    no cell can hold; None if one is wrong.
-    """
+    """Return the insurer number, 記号 and 番号 of each row, width-folded and separated by tabs, which
+    cells do not contain. Return None for a row in which one of them is wrong."""
     if None in insurers or None in symbols or None in numbers:
         rows = zip(insurers, symbols, numbers, strict=True)
         return [None if None in row else "\t".join(map(fold_width, row)) for row in rows]

@@ -1,7 +1,8 @@
-"""The list of who gets a certificate (交付対象者): keys and 交付事由, as the 中間サーバー has it each month.
+"""The list of people who get a certificate (交付対象者): their keys and 交付事由. The 中間サーバー provides it
+each month.
 
-It is read as a roster is, under the same names of columns, but of the columns only the keys and
-what is about the certificate count.
+It is read like a roster, with the same titles. Only the keys and the columns about certificates
+count.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ READ = (
 
 
 class TargetList(Roster):
-    """A list file, opened and its header understood. Raise Unreadable.
+    """A list whose titles have been read. Raise Unreadable.
 
-    `issued_on` and `expires_on` are those of each row in which the list has none. 交付方法 is the
-    web where the list has none.
+    `issued_on` and `expires_on` apply to rows without these dates. The delivery of rows without
+    交付方法 is the web.
     """
 
     def __init__(
@@ -61,7 +62,8 @@ class TargetList(Roster):
         self._rows = ListedRows(today, self._layout.sources, self.title, self._days)
 
     def check_header(self, findings: Findings) -> None:
-        """Say which columns are missing. Those of a roster that are not read need no warning."""
+        """Report missing columns. Columns of a roster that are not needed here are skipped without
+        a warning."""
         line = max(self._layout.line, 1)
         keys = ("insurer_number", "number") if not self.has("person_id") else ()
         for name in (*keys, "issue_reason"):
@@ -76,7 +78,7 @@ class TargetList(Roster):
 
 
 class ListedRows(Rows):
-    """Rows of a list, of which those without a day have that of `days`."""
+    """The rows of a list. Rows without a date get the one of `days`."""
 
     def __init__(
         self,

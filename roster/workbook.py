@@ -1,4 +1,5 @@
-"""An Excel workbook (.xlsx): the rows of one sheet as texts, as Excel's own CSV would have them."""
+"""Read the rows of a sheet of an Excel workbook (.xlsx) as texts, as Excel's own CSV would have
+them."""
 
 from __future__ import annotations
 
@@ -18,16 +19,17 @@ from roster.cells import BROKEN
 from roster.reading import BATCH, HEADER_LINES, Rows, Unreadable
 
 MOST_BYTES = 1 << 30
-"""Bytes that a workbook may have when unpacked, 1 GiB: over a million people."""
+"""The most bytes of an unpacked workbook, 1 GiB, which is enough for over a million people."""
 MOST_BESIDE = 1 << 28
-"""Bytes of all that is no sheet, 256 MiB: it is kept in memory, most of all the texts."""
+"""The most bytes of all parts but the sheets, 256 MiB. They are kept in memory, above all the
+texts."""
 MOST_TIMES, FREE_BYTES = 100, 1 << 26
-"""A workbook may unpack to this many times its size, and to 64 MiB in any case; Excel's own come to
-5 to 30 times, a ZIP bomb to 1,000."""
+"""A workbook may be this many times as large when it is unpacked, or 64 MiB in any case. Excel's
+own workbooks come to 5 to 30 times, and a ZIP bomb to 1,000."""
 MOST_ROWS = 1 << 20  # as Excel
 DATE_FORMATS = {*range(27, 37), *range(50, 59)}
-"""Excel's own numbers of date formats in Japan, which need no description in the file (ECMA-376
-part 1, 18.8.30); openpyxl does not know them."""
+"""The numbers of Excel's built-in date formats in Japan, which files do not describe (ECMA-376 part
+1, 18.8.30). openpyxl does not know them."""
 
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 
@@ -36,11 +38,11 @@ class Workbook:
     """One sheet of a workbook. Raise Unreadable."""
 
     ragged = True
-    """Rows come without the empty cells at their end."""
+    """Rows lack the empty cells at their end."""
 
     def __init__(self, path: Path, sheet: str | None = None) -> None:
         _check_archive(path)
-        from openpyxl import load_workbook  # takes a while, and the server never needs it
+        from openpyxl import load_workbook  # it takes a while, and the server does not need it
 
         with path.open("rb") as file, _sentences():
             self._book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
@@ -53,17 +55,18 @@ class Workbook:
         return f"シート「{self._sheet.title}」{hidden}"
 
     def choose(self, score: Callable[[Rows], Any]) -> None:
-        """Do nothing: a workbook has cells, and no separators."""
+        """Do nothing, since a workbook has cells and no separators."""
 
     def head(self) -> Rows:
-        """Return the first HEADER_LINES rows, filled up to the same width."""
+        """Return the first HEADER_LINES rows, padded to the same width."""
         with zipfile.ZipFile(self._path) as archive:
             rows = self._take(self._rows(archive), HEADER_LINES)
         width = max(map(len, rows), default=0)
         return [row + [""] * (width - len(row)) for row in rows]
 
     def batches(self, skip: int) -> Iterator[tuple[int, Rows]]:
-        """Yield the bytes read so far and the next rows, without the first `skip` ones."""
+        """Yield the number of bytes read so far and the next rows. Leave out the first `skip`
+        rows."""
         with zipfile.ZipFile(self._path) as archive:
             rows, self._hidden = self._rows(archive, skip), 0
             self._take(rows, skip)
@@ -87,11 +90,11 @@ class Workbook:
         return sheets[name or (shown or list(sheets))[0]]
 
     def _rows(self, archive: zipfile.ZipFile, skip: int = MOST_ROWS) -> Iterator[list[str]]:
-        """Yield every row from the first on, as Excel counts them. Below the first `skip` rows,
-        count those that are hidden, and raise Unreadable if cells of several are merged.
+        """Yield all rows, counted as Excel counts them. After the first `skip` rows, count the
+        hidden ones, and raise Unreadable if cells of several rows are merged.
 
-        openpyxl's own rows believe the size that the file claims to have, and do not tell a formula
-        without a value from an empty cell; so this uses its parser.
+        This uses openpyxl's parser, since its own rows trust the size that the file claims, and do
+        not distinguish a formula without a value from an empty cell.
         """
         from openpyxl.worksheet._reader import FORMULA_TAG, WorkSheetParser
 
@@ -129,7 +132,8 @@ class Workbook:
 
 
 def _check_merged(merged: Any, skip: int) -> None:
-    """Refuse cells that are merged over rows of people: only the first row has their value."""
+    """Refuse cells that are merged over several people, since only the first row has their
+    value."""
     first, last = (int(line) for line in re.findall(r"\d+", merged.ref))
     if skip < first < last:
         raise Unreadable(
@@ -166,8 +170,8 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _text(value: Any, zeros: int) -> str:
-    """Return a value that is no text as Excel's CSV would: whole numbers without a point, with the
-    zeros of a format such as 00000000; days as 1980-01-01."""
+    """Return a value that is not text as Excel's CSV would have it: whole numbers without a point
+    and with the zeros of a format such as 00000000, and days as 1980-01-01."""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -180,17 +184,17 @@ def _text(value: Any, zeros: int) -> str:
 
 
 def _zeros(book: Any, style: Any) -> int:
-    """Return how many digits a style shows at least: 8 for the format 00000000, or one with spaces
-    and a form for negative numbers behind it, as in 00000000_ ;[Red]-00000000."""
-    found = style.numFmtId - 164  # where a workbook's own formats begin
+    """Return the least number of digits that a format shows: 8 for 00000000, also if a space or a
+    form for negative numbers follows, as in 00000000_ ;[Red]-00000000."""
+    found = style.numFmtId - 164  # a workbook's own formats have this number or more
     own = book._number_formats[found] if 0 <= found < len(book._number_formats) else ""
     own = re.sub(r"_.|\*.|\\?\s|\[[^]]*\]", "", own.partition(";")[0])
     return len(own) if own.strip("0") == "" else 0
 
 
 class _sentences:
-    """Turn whatever openpyxl raises about a damaged workbook into one sentence, and keep its
-    warnings from the clerk."""
+    """Turn all errors that openpyxl raises for a damaged workbook into one sentence, and hide its
+    warnings."""
 
     def __enter__(self) -> None:
         self._quiet = warnings.catch_warnings()
@@ -207,7 +211,7 @@ _BROKEN = "Excelブックが壊れています。Excelで開いて、もう一�
 
 
 def _check_archive(path: Path) -> None:
-    """Check that a ZIP archive is a workbook of a bearable size, without entities in its XML."""
+    """Check that a ZIP archive is a workbook of a reasonable size, without entities in its XML."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
@@ -231,12 +235,14 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_prologue(file: Any) -> None:
-    """Refuse a document type, which no workbook needs: it is where entities are declared that grow
-    without bounds, or name files."""
+    """Refuse a document type. Workbooks have none, and it can declare entities that grow without
+    limit or name files."""
     parser, seen = expat.ParserCreate(), []
     parser.StartElementHandler = lambda *_: seen.append("element")
     parser.StartDoctypeDeclHandler = lambda *_: seen.append("doctype")
-    with contextlib.suppress(expat.ExpatError):  # no XML: a picture, a printer's settings
+    with contextlib.suppress(
+        expat.ExpatError
+    ):  # not XML, such as a picture or a printer's settings
         while not seen and (chunk := file.read(1024)):
             parser.Parse(chunk)
     if seen[:1] == ["doctype"]:
