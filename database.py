@@ -19,8 +19,8 @@ from playhouse import db_url
 from playhouse.pool import MaxConnectionsExceeded
 
 AWAY = (OperationalError, InterfaceError, MaxConnectionsExceeded)
-"""What is raised when the database does not answer, or when every connection to it is taken (which
-peewee calls a ValueError)."""
+"""The errors that are raised when the database does not answer, or when all connections to it are
+taken (for which peewee raises a ValueError)."""
 
 PAGES, TICKS = 16, 6
 """Connections to PostgreSQL that a process takes at most: for pages and mail, and for the renewals

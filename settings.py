@@ -49,7 +49,7 @@ SETTINGS = {
     "PROXIES": Setting(int, 0),
     "LOG_REQUESTS": Setting(int, 0),
 }
-"""What each is for stands in README.md and in deploy/kakunin.env."""
+"""README.md and deploy/kakunin.env say what each setting is for."""
 SCHEMES = {
     "DATABASE_URL": ("sqlite:///", "postgresql://"),
     "MAIL_URL": ("smtp://", "smtps://", "outbox:"),

@@ -10,7 +10,8 @@ from peewee import fn
 from models import SESSION_LIFE, Audit, Challenge, Counter, Mail, RosterImport, Session, Trust
 
 NAMELESS = ("login.failed", "passkey.failed", "reset.asked")
-"""What the trail notes without a member, if the ID typed or the passkey used is nobody's."""
+"""Actions that the audit trail records without a member if the ID or the passkey that was used
+belongs to nobody."""
 
 
 PORTION = 5000

@@ -63,7 +63,7 @@ SERVICE_WORDS = (
     "welcome",
     "login",
 )
-"""What a member types into a password because of where they are."""
+"""Words that members put into passwords because of the site that they are on."""
 
 
 @cache

@@ -17,7 +17,7 @@ from front.plain import BUSY, refuse
 
 Wsgi = Callable[..., Iterable[bytes]]
 Known = Callable[[dict[str, Any]], str]
-"""Who sent a request, if the browser was once right about a password, or an empty string; see
+"""The sender of a request, if the browser was once right about a password, or an empty string; see
 front.wrap."""
 
 

@@ -21,7 +21,7 @@ _COLUMNS = [
     *(getattr(person, name) for person in (Member, _Viewer, _Subscriber) for name in _PERSON),
 ]
 _DISPLAY, _SESSION, _CERTIFICATE, _DAY = "display", "session", "certificate", dt.date.min
-"""What stands in the parameters of the cached SQL where a call puts its own values."""
+"""Placeholders in the parameters of the cached SQL, which each call replaces by its own values."""
 _sql: dict[type, tuple[str, list[Any]]] = {}
 
 

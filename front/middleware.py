@@ -41,7 +41,7 @@ HEAD_MOST = 16 * 1024
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
 METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
 REQUEST_ID = "kakunin.request_id"
-"""Where the environ holds the request's id."""
+"""The key of the request's id in the environ."""
 
 
 class RequestLog:
