@@ -22,6 +22,7 @@ from werkzeug.routing import Rule
 import database
 import models
 from accounts import passwords
+from settings import SETTINGS
 from tests.support.clerk import make_app
 from tests.support.first_uses import FirstUses
 from tests.support.office import Clerk
@@ -345,27 +346,26 @@ def first_uses(tmp_path_factory, imported, cluster):
 @pytest.fixture
 def enroll(app, letters, mails, time, first_uses):
     """enroll(name) completes a person's first use and returns their phone, which shows home.
-    trust="yes" trusts the phone.
-
-    Tests that begin with the same first uses share them, on SQLite, as copies."""
+    trust="yes" trusts the phone."""
 
     def enroll(name: str, email: str = "", **boxes: str) -> Phone:
         phone = Phone(app)
-        if first_uses is None or time.moment != NOW:
-            return use(phone, name, email, boxes)
-        return first_uses.copy_or_keep(
-            phone, mails, (name, email, *boxes.items()), lambda: use(phone, name, email, boxes)
-        )
+        settings = {key: app.config[key] for key in SETTINGS if key != "DATABASE_URL"}
+        if first_uses and time.moment == NOW:
+            who = (name, email, str(boxes), str(settings))
+            first_uses.repeat(phone, mails, who, lambda: use(phone, name, email, boxes))
+        else:
+            use(phone, name, email, boxes)
+        assert phone.page.url == "/", phone.page.text
+        return phone
 
-    def use(phone: Phone, name: str, email: str, boxes: dict[str, str]) -> Phone:
+    def use(phone: Phone, name: str, email: str, boxes: dict[str, str]) -> None:
         login_id, temporary = letters[name]
         phone.get("/login")
         phone.send(username=login_id, password=temporary)
         address = email or f"p{list(BORN).index(name)}@example.jp"
         phone.send(bday=BORN[name], new_password=PASSWORD, email=address)
         phone.send(code=mails.code, **boxes)
-        assert phone.page.url == "/", phone.page.text
-        return phone
 
     return enroll
 

@@ -1,5 +1,6 @@
-"""First uses that many tests begin with. The first test of a run types them; what they left is kept,
-and copied for the others. On SQLite alone, where a database is a file."""
+"""First uses that many tests begin with. The first test that needs one fills in its forms. What it
+leaves is kept and copied for the others, as long as nothing else has been written before it. This
+works on SQLite alone, whose databases are files."""
 
 from __future__ import annotations
 
@@ -7,50 +8,57 @@ import filecmp
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from database import database
-from tests.support.phone import Phone
+from tests.support.phone import Page, Phone
+
+
+class Done(NamedTuple):
+    """What a first use leaves: the number of the database, the mails, the page and the cookies."""
+
+    number: int
+    mails: list[Any]
+    page: Page
+    cookies: dict[Any, Any]
 
 
 class FirstUses:
-    """What each row of first uses left: a database, mails, a page and cookies. `folder` holds the
-    databases."""
+    """The first uses of a run. `databases` are copies of the databases that they leave; the first
+    is the one in which nobody has registered yet."""
 
     def __init__(self, imported: str, folder: Path) -> None:
-        self.folder = folder
-        self.states = [Path(imported.removeprefix("sqlite:///"))]
-        self.after: dict[tuple[int, Any], tuple[int, list[Any], Any, Any]] = {}
+        self.folder, self.databases = folder, [Path(imported.removeprefix("sqlite:///"))]
+        self.done: dict[tuple[int, Any], Done] = {}
 
-    def copy_or_keep(
-        self, phone: Phone, mails: list[Any], what: Any, use: Callable[[], Phone]
-    ) -> Phone:
-        """Return the phone after `use`, or the copy of one after the same."""
-        before = self._state()
+    def repeat(self, phone: Phone, mails: list[Any], who: Any, use: Callable[[], Any]) -> None:
+        """Let `use` complete the first use of `who` on the phone, or do as if it had."""
+        before, sent = self._present(), len(mails)
         if before is None:
-            return use()
-        sent = len(mails)
-        if (before, what) not in self.after:
+            use()
+        elif done := self.done.get((before, who)):
+            database.close_all()
+            shutil.copy(self.databases[done.number], database.database)
+            mails += done.mails
+            phone.page = done.page
+            phone.client._cookies |= done.cookies
+        else:
             use()
             database.close_all()
-            self.states.append(self.folder / str(len(self.states)))
-            shutil.copy(database.database, self.states[-1])
-            kept = mails[sent:], phone.page, dict(phone.client._cookies)
-            self.after[before, what] = len(self.states) - 1, *kept
-            return phone
-        state, added, phone.page, cookies = self.after[before, what]
-        database.close_all()
-        shutil.copy(self.states[state], database.database)
-        mails += added
-        phone.client._cookies.update(cookies)
-        return phone
+            self.databases.append(self.folder / str(len(self.databases)))
+            shutil.copy(database.database, self.databases[-1])
+            self.done[before, who] = Done(
+                len(self.databases) - 1, mails[sent:], phone.page, dict(phone.client._cookies)
+            )
 
-    def _state(self) -> int | None:
-        """Return the number of the kept state that the database is in, or None."""
+    def _present(self) -> int | None:
+        """Return which of the kept databases the present one is equal to, or None."""
         log = Path(f"{database.database}-wal")
         if log.exists() and log.stat().st_size:
             return None
-        for number, state in enumerate(self.states):
-            if filecmp.cmp(state, database.database, shallow=False):
-                return number
-        return None
+        equal = (
+            number
+            for number, kept in enumerate(self.databases)
+            if filecmp.cmp(kept, database.database, shallow=False)
+        )
+        return next(equal, None)
