@@ -16,7 +16,7 @@ from flask.cli import AppGroup
 import accounts
 import dates
 import models
-from accounts import sessions
+from accounts import limits, sessions
 from accounts.keys import grouped, temporary_passwords
 from commands.terminal import NEW_FILE, Day, Failed, keys, moment, store
 from database import exclusive_lock, transaction
@@ -186,6 +186,11 @@ def reissue(login_id: str, credentials: Path, keep_email: bool, addressee: str |
                 sessions.end_everything(account, now)
                 accounts.drop_mails(Account.member == account.member_id, address_too=not keep_email)
                 Account.update(**changes).where(Account.member == account.member_id).execute()
+                # whoever guessed with the letter before must not keep its owner from the new one
+                guessed = (limits.BIRTH_DATE, limits.CODE)
+                limits.forget(
+                    secret, *(limits.Try(limit, str(account.member_id)) for limit in guessed)
+                )
                 Audit.note(now, "account.reissued", None, account.member_id)
         except BaseException:
             letters.discard()

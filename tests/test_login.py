@@ -15,6 +15,7 @@ from accounts.codes import CODES_AT_MOST, send_code
 from models import Audit, Counter
 from tests.support.people import PASSWORD
 from tests.support.phone import Phone
+from tests.support.sample import logins_in
 
 NAO = "佐倉 直人"
 VAGUE = "IDかパスワードが違います"
@@ -117,6 +118,24 @@ def test_the_eleventh_birth_date_of_a_day_is_not_looked_at(phone, letters, time)
         page = phone.send(bday="19790612", new_password=PASSWORD, email="n@example.jp")
         assert page.status == 429
         assert "11月24日" in page.text
+
+
+def test_a_new_letter_is_good_although_the_stolen_one_used_up_the_days_birth_dates(
+    phone, app, letters, tmp_path
+):
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=letters[NAO][1])
+    for day in range(11):
+        page = phone.send(bday=f"197001{day + 1:02}", new_password=PASSWORD, email="n@example.jp")
+    assert page.status == 429
+    again = ["members", "reissue", letters[NAO][0], "--credentials", str(tmp_path / "letters.csv")]
+    assert app.test_cli_runner().invoke(args=again).exit_code == 0
+    own = Phone(app)
+    own.get("/login")
+    own.send(username=letters[NAO][0], password=logins_in(tmp_path)[NAO][1])
+    assert own.send(bday="19790612", new_password=PASSWORD, email="n@example.jp").url == (
+        "/welcome/code"
+    )
 
 
 def test_left_half_way_the_next_login_begins_first_use_again(phone, letters, app):
