@@ -22,9 +22,10 @@ HEADER_LINES = 100
 ENCODINGS = {
     "utf-8-sig": "UTF-8",
     "cp932": "Shift_JIS（CP932）",
+    "euc_jp": "EUC-JP",
     **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be"), "UTF-16"),
 }
-MARKS = {",": "", "\t": "タブ区切り", ";": "セミコロン区切り"}
+MARKS = {",": "", "\t": "タブ区切り", ";": "セミコロン区切り", "|": "縦線区切り"}
 
 Rows = list[list[str]]
 
@@ -37,8 +38,9 @@ def look_at(path: Path) -> str:
     """Return the encoding of a text file.
 
     It is UTF-16 if the file begins with a byte order mark (Excel's "Unicodeテキスト"), or looks like
-    UTF-16 without one. It is UTF-8 if the whole file is valid, or else CP932. If neither is valid,
-    it is the one with fewer faults. Raise Unreadable.
+    UTF-16 without one. It is UTF-8 if the whole file is valid. It is EUC-JP, in which nearly no
+    kanji of CP932 is valid, if all but a few characters are. Otherwise it is CP932, or UTF-8 if that
+    has fewer faults. Raise Unreadable.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")()
     clean, line = True, 1
@@ -72,6 +74,9 @@ def look_at(path: Path) -> str:
         return utf16
     if clean or start.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
+    faults, japanese = _faults(path, "euc_jp")
+    if faults * 20 < japanese:
+        return "euc_jp"
     return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding))
 
 
@@ -91,10 +96,15 @@ def _utf16(start: bytes) -> str:
     return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
 
 
-def _faults(path: Path, encoding: str) -> int:
-    """Return the number of characters that are not valid in the encoding."""
+def _faults(path: Path, encoding: str) -> tuple[int, int]:
+    """Return the number of characters that are not valid in the encoding, and the number of those
+    that are not ASCII."""
+    faults = others = 0
     with open(path, encoding=encoding, errors="replace", newline="") as file:
-        return sum(chunk.count("\ufffd") for chunk in iter(lambda: file.read(CHUNK), ""))
+        while text := file.read(CHUNK):
+            faults += text.count("\ufffd")
+            others += len(text) - len(text.encode("ascii", "ignore"))
+    return faults, others
 
 
 class Source(Protocol):
@@ -119,7 +129,7 @@ class Source(Protocol):
 
 
 class TextFile:
-    """A text file with one row in each line, separated by commas, tabs or semicolons. Raise
+    """A text file with one row in each line, separated by commas, tabs, semicolons or bars. Raise
     Unreadable."""
 
     ragged = False

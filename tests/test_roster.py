@@ -494,10 +494,35 @@ def test_english_headers_in_any_order_and_capitals_are_known(read):
     assert rows[0]["household"] == "06139463\t128\t1024"
 
 
-@pytest.mark.parametrize("mark", ["\t", ";"])
-def test_tabs_and_semicolons_are_recognised(read, mark):
+@pytest.mark.parametrize("mark", ["\t", ";", "|"])
+def test_tabs_semicolons_and_bars_are_recognised(read, mark):
     rows, found = read(text_of([PERSON], delimiter=mark))
     assert (len(rows), found.errors, found.warnings) == (1, 0, 0)
+
+
+KANA = PERSON | {"氏名カナ": "ｻｸﾗｲ ﾅｵﾄｼ", "氏名": "ｻｸﾗｲ ﾅｵﾄｼ", "事業所名称": ""}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rows", "name"),
+    [
+        ("euc_jp", [PERSON], "佐倉 直人"),
+        ("euc_jp", [KANA], "ｻｸﾗｲ ﾅｵﾄｼ"),
+        ("cp932", [PERSON], "佐倉 直人"),
+        ("cp932", [KANA | {"加入者ID": str(n), "番号": str(n)} for n in range(500)], "ｻｸﾗｲ ﾅｵﾄｼ"),
+    ],
+)
+def test_euc_and_cp932_are_told_apart(read, encoding, rows, name):
+    """Pairs of half-width kana in CP932 are kanji in EUC-JP."""
+    found_rows, found = read(text_of(rows).encode(encoding))
+    assert (len(found_rows), found.errors, found_rows[0]["name"]) == (len(rows), 0, name)
+
+
+def test_a_character_that_euc_lacks_is_named_by_line_and_column(read):
+    rows = [PERSON | {"加入者ID": str(n), "番号": str(n)} for n in range(20)]
+    good = text_of(rows).encode("euc_jp")
+    _, found = read(good.replace("佐倉 直人".encode("euc_jp"), b"\xfc\xe2 1", 1))
+    assert (found.errors, found.messages[0][:18]) == (1, "line 2, column 氏名,")
 
 
 def test_a_byte_that_fits_no_encoding_is_named_by_line_and_column(read):
@@ -615,7 +640,7 @@ wide = str.maketrans("0123456789", "０１２３４５６７８９")
 @st.composite
 def written(draw):
     """(people as they are, the file's bytes in some allowed form)."""
-    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "cp932"]))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "cp932", "euc_jp"]))
     header = draw(st.permutations(list(PERSON)))
     cells, people = [], []
     for i in range(draw(st.integers(1, 4))):
@@ -624,6 +649,8 @@ def written(draw):
         name = draw(names)
         if encoding == "cp932":
             name = name.replace("é", "e")
+        if encoding == "euc_jp":
+            name = name.encode(encoding, "ignore").decode(encoding).strip() or "佐倉"
         sex = draw(st.sampled_from([1, 2, 3]))
         number = str(draw(st.integers(0, 10**6)))
         people.append(
