@@ -25,6 +25,20 @@ for (const form of document.forms) {
   addEventListener("pageshow", () => { sent = -Infinity; }); // Back, to a page that was kept
 }
 
+// The other language is a page of its own. What was typed goes there too, but no password and no code.
+const plain = [...document.querySelectorAll("main input")].filter(
+  (input) => ["text", "email"].includes(input.type) && !input.readOnly && !/password|one-time-code/.test(input.autocomplete));
+try {
+  const typed = JSON.parse(sessionStorage.getItem("typed")) || {};
+  sessionStorage.removeItem("typed");
+  if (typed.at === location.pathname) for (const input of plain) input.value = typed[input.name] || input.value;
+  document.querySelector(".language").addEventListener("submit", () => {
+    const kept = { at: location.pathname };
+    for (const input of plain) kept[input.name] = input.value;
+    sessionStorage.setItem("typed", JSON.stringify(kept));
+  });
+} catch (error) { /* a browser that stores nothing */ }
+
 // "Send again" counts down its wait.
 for (const button of document.querySelectorAll("[data-wait]")) {
   const text = button.textContent;

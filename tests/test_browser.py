@@ -37,6 +37,21 @@ def veiled(page: Page) -> bool:
     )
 
 
+def test_what_was_typed_but_no_password_goes_into_the_other_language(page, site):
+    address, _, _ = site
+    page.goto(f"{address}/login")
+    page.fill("[name=username]", "K234")
+    page.fill("[name=password]", PASSWORD)
+    page.locator("[data-reveal]").click()
+    page.locator("form.language button").click()
+    expect(page.locator("html[lang=en]")).to_be_attached()
+    typed = [page.input_value(f"[name={name}]") for name in ("username", "password")]
+    assert typed == ["K234", ""]
+    assert page.evaluate("sessionStorage.length") == 0
+    page.goto(f"{address}/password/forgot")
+    assert page.input_value("[name=username]") == ""
+
+
 @pytest.mark.both
 def test_from_login_through_a_mailed_code_to_a_clock_that_ticks_and_a_veil_when_it_stops(
     page, site, postbox
