@@ -511,3 +511,10 @@ def test_what_is_over_is_deleted_in_portions(app, time, monkeypatch):
     left = models.Audit.select(models.Audit.action)
     assert "login.failed" not in {row.action for row in left}
     assert left.count() == before
+
+
+def test_a_new_password_is_told_once(nao, mails):
+    sent = len(mails)
+    nao.get("/account/password")
+    nao.send(password=PASSWORD, new_password="a quite new one 77")
+    assert len(mails) == sent + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from peewee import PeeweeException
 
 import accounts
 import dates
@@ -202,3 +203,22 @@ def test_an_address_with_a_nul_in_it_is_nobodys(enroll, path, statuses):
     page = enroll("佐倉 直人").get(path)
     assert page.status in statuses
     assert "hx-trigger" not in page.html
+
+
+def test_a_tick_that_flask_answers_is_live_and_brings_the_next_lease(app, live, time, monkeypatch):
+    """The query in front fails once in a way that Flask is to look at."""
+    phone, clock = live
+    front, faults = app.extensions["kakunin"].clock, [PeeweeException()]
+    asked = front.live
+
+    def fail_once(*args, **options):
+        if faults:
+            raise faults.pop()
+        return asked(*args, **options)
+
+    monkeypatch.setattr(front, "live", fail_once)
+    time.pass_(9)
+    assert poll(phone, clock).ticks
+    (lease,) = phone.page.response.headers.getlist("Set-Cookie")
+    assert lease.startswith("lease=")
+    assert not faults

@@ -498,3 +498,13 @@ def test_an_address_puts_nothing_into_a_cookie(app):
     (cookie,) = response.headers.getlist("Set-Cookie")
     assert "Domain" not in cookie.replace("%20Domain", "")
     assert "X" not in response.headers
+
+
+def test_a_page_is_noted_of_a_stranger_alone():
+    door = ConcurrencyLimit(
+        lambda _, start: start("200 OK", []) or [b""], 32, lambda environ: environ["known"]
+    )
+    for known in ("", "member"):
+        asked = {"REQUEST_METHOD": "GET", "REMOTE_ADDR": "10.0.0.1", "known": known}
+        door(asked, lambda *_: None)
+    assert door.pages.noted == {"10.0.0.1": 1}

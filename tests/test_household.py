@@ -151,3 +151,10 @@ def test_the_icon_leads_home_where_others_can_be_shown_and_else_to_ones_own_card
         change(name, delivery="paper")
     assert subscriber.get("/certificates/mine").url == f"/certificates/{find(NAO).public_id}"
     assert wife.get("/certificates/mine").url == f"/certificates/{find(WIFE).public_id}"
+
+
+def test_a_dependent_whose_cover_has_not_begun_is_not_on_the_list(enroll):
+    phone = enroll(NAO)
+    assert GIRL in phone.get("/").text
+    change(GIRL, qualified_on=TODAY + dt.timedelta(days=1))
+    assert GIRL not in phone.get("/").text

@@ -11,7 +11,7 @@ import pypdf
 import pytest
 
 from imports import printing
-from imports.letters import ADDRESS, COLUMNS
+from imports.letters import ADDRESS, COLUMNS, NewFile
 from models import Member
 from tests.support.clerk import make_app
 from tests.support.office import text_of
@@ -339,3 +339,12 @@ def test_an_address_alone_changes_nobody(clerk):
 def test_letters_of_a_roster_without_addresses_have_no_such_column(clerk):
     clerk.roster([{name: value for name, value in HEAD.items() if name != "住所"}])
     assert list(clerk.letters[0])[-1] == "事業所名称"
+
+
+def test_what_somebody_writes_meanwhile_is_not_overwritten(tmp_path):
+    file = NewFile(tmp_path / "letters.csv")
+    file.refuse_existing()
+    file.part.write_text("another's", "utf-8")
+    with pytest.raises(FileExistsError):
+        file.fill(lambda out: out.write(b"x"))
+    assert file.part.read_text("utf-8") == "another's"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import models
-from accounts import limits
+from accounts import housekeeping, limits
 from accounts.keys import Keys
 from accounts.limits import TooMany, Try, give_back, take
 
@@ -140,3 +140,35 @@ def test_the_table_names_nobody(store, now):
     rows = str(list(models.Counter.select().dicts()))
     assert "K234567892" not in rows
     assert ADDRESS not in rows
+
+
+def test_a_new_window_counts_its_tries(store, now):
+    take(KEYS, now, ID)
+    tries(10, now + 86400)
+    with pytest.raises(TooMany):
+        take(KEYS, now + 86400, ID)
+
+
+def test_a_wait_that_a_wrong_clock_began_does_not_come_back(store, now):
+    tries(10, now + 86400)
+    take(KEYS, now, ID)
+    take(KEYS, now + 86400 - 600, ID)
+
+
+def test_a_wait_from_a_clock_that_was_ahead_holds_no_clumsy_person(store, now):
+    def one(who):
+        return Try(limits.PASSWORD_OF_ADDRESS, ADDRESS, about=who)
+
+    take(KEYS, now, one("clumsy"))
+    for number in range(99):
+        take(KEYS, now + 850, one(str(number)))
+    take(KEYS, now - 55, one("clumsy"))
+
+
+def test_a_sweep_ends_no_wait(store, now):
+    one = Try(limits.BIRTH_DATE, "1")
+    take(KEYS, now, one)
+    tries(9, now + 80000, one)
+    housekeeping.sweep(now + 90000, 1000)
+    with pytest.raises(TooMany):
+        take(KEYS, now + 90000, one)

@@ -833,3 +833,27 @@ def flat(value) -> list:
     if isinstance(value, dict):
         value = list(value.values())
     return [part for one in value for part in flat(one)] if isinstance(value, list) else [value]
+
+
+def test_a_clock_set_back_after_a_code_was_sent_again_makes_nobody_wait(
+    enroll, letters, app, mails, time
+):
+    enroll(NAO).send("logout")
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    time.pass_(60)
+    assert phone.post("/code/login/resend").url == "/login/code"
+    time.pass_(-70)
+    sent = len(mails)
+    assert phone.post("/code/login/resend").status == 200
+    assert len(mails) == sent + 1
+
+
+def test_a_right_password_uses_up_no_try(enroll, letters, app):
+    enroll(NAO)
+    phone = Phone(app)
+    phone.get("/login")
+    phone.send(username=letters[NAO][0], password=PASSWORD)
+    assert phone.page.url == "/login/code"
+    assert not Counter.select().where(Counter.count > 0).exists()

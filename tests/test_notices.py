@@ -378,3 +378,9 @@ def test_thousands_of_notices_at_a_slow_mail_server_delay_no_code(
     assert slow.codes == 5
     assert waiting > 2900
     assert max(waits) < 1.5, waits
+
+
+def test_a_notice_that_is_tried_again_keeps_its_pace(notices):
+    post = notices(1)
+    post.drain(Broken(ConnectionRefusedError()))
+    assert Mail.get(Mail.kind == "turned_web").state == "paced"
