@@ -104,7 +104,7 @@ class Mailer:
     def _work(self) -> None:
         """Send mails as long as the process runs. Go on after any error of a mail or of the
         database."""
-        transport = Transport(self.config["MAIL_URL"])
+        transport = Transport(self.config["MAIL_URL"], self.config["MAIL_FROM"])
         while True:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=5)
@@ -335,7 +335,7 @@ def _still_so(mail: Mail, member: Member, day: dt.date) -> bool:
 def send_test(config: dict[str, Any], address: str) -> None:
     """Send one test mail at once, to check the settings. Raise OSError or smtplib.SMTPException if
     that fails."""
-    transport = Transport(config["MAIL_URL"])
+    transport = Transport(config["MAIL_URL"], config["MAIL_FROM"])
     mailer = Mailer(
         config,
         None,
@@ -353,7 +353,7 @@ def send_test(config: dict[str, Any], address: str) -> None:
 def greet(config: dict[str, Any]) -> None:
     """Connect to the mail server and log in, and send nothing. Raise OSError or
     smtplib.SMTPException if that fails."""
-    transport = Transport(config["MAIL_URL"])
+    transport = Transport(config["MAIL_URL"], config["MAIL_FROM"])
     try:
         transport.connect()
     finally:

@@ -17,10 +17,14 @@ TIMEOUT = 20
 
 class Transport:
     """A connection to the mail server or the folder that KAKUNIN_MAIL_URL names. It must be used by
-    one thread only."""
+    one thread only.
 
-    def __init__(self, url: str) -> None:
-        self.url = urlsplit(url)
+    It greets with the domain of `sender`. smtplib would look up the name of the machine for each
+    connection, for which a code would wait five seconds if DNS does not answer.
+    """
+
+    def __init__(self, url: str, sender: str) -> None:
+        self.url, self.own_name = urlsplit(url), sender.rpartition("@")[2]
         self.smtp: smtplib.SMTP | None = None
 
     def send(self, message: EmailMessage) -> None:
@@ -49,10 +53,10 @@ class Transport:
         host, tls = self.url.hostname or "localhost", ssl.create_default_context()
         if self.url.scheme == "smtps":
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
-                host, self.url.port or 465, timeout=TIMEOUT, context=tls
+                host, self.url.port or 465, self.own_name, timeout=TIMEOUT, context=tls
             )
         else:
-            smtp = smtplib.SMTP(host, self.url.port or 25, timeout=TIMEOUT)
+            smtp = smtplib.SMTP(host, self.url.port or 25, self.own_name, timeout=TIMEOUT)
         try:
             if parse_qs(self.url.query).get("starttls") == ["1"]:
                 smtp.starttls(context=tls)

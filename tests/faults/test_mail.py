@@ -23,6 +23,9 @@ pytestmark = [
 ]
 
 
+SENDER = "noreply@kakunin.example"
+
+
 @pytest.fixture
 def certificate(tmp_path):
     """A key and a certificate of localhost that nobody signed but itself."""
@@ -47,7 +50,7 @@ def server(certificate):
 
 def send(post, address: str) -> None:
     """Send what is due to the mail server at this address."""
-    with contextlib.closing(Transport(address)) as transport:
+    with contextlib.closing(Transport(address, SENDER)) as transport:
         post.drain(transport)
 
 
@@ -89,7 +92,7 @@ def test_a_mail_server_that_takes_nothing_is_told_and_outlived(
     if "trusted" in options:
         monkeypatch.setattr(ssl, "create_default_context", trusting)
     box = server(**known)
-    broken = Transport(address.format(port=box.port))
+    broken = Transport(address.format(port=box.port), SENDER)
     with caplog.at_level(logging.WARNING, "kakunin.mail"):
         post.drain(broken)
         assert "送れませんでした" not in phone.get("/login/code").text
@@ -125,3 +128,26 @@ def test_a_mail_server_that_takes_the_login_gets_the_code(
     box = server(tls_context=certificate, authenticator=knows)
     send(asked[1], f"smtp://ana:right@localhost:{box.port}?starttls=1")
     assert len(box.codes) == 1
+
+
+class Greeted(Postbox):
+    """Notes how each client calls itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    async def handle_EHLO(self, _server, session, _envelope, hostname, responses):
+        session.host_name = hostname
+        self.names.append(hostname)
+        return responses
+
+
+def test_no_code_waits_until_dns_tells_the_machines_own_name(asked, monkeypatch):  # noqa: F811
+    def silent(*_):
+        raise AssertionError("DNS was asked for the name of this machine")
+
+    monkeypatch.setattr("socket.getfqdn", silent)
+    with receiving(Greeted()) as box:
+        send(asked[1], f"smtp://127.0.0.1:{box.port}")
+        assert (len(box.codes), box.names) == (1, ["kakunin.example"])

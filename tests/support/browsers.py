@@ -49,7 +49,8 @@ class Postbox:
 @contextlib.contextmanager
 def receiving(box, hostname="127.0.0.1", **options):
     """Run a mail server that gives `box` what comes, and tells it the `port`."""
-    server = Controller(box, hostname=hostname, port=free_port(), **options)
+    own_name = {"server_hostname": "mail.example"}  # else it is looked up for each connection
+    server = Controller(box, hostname=hostname, port=free_port(), **own_name, **options)
     server.start()
     box.port = server.port
     try:
