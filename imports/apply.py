@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import starmap
 
 from accounts.keys import Keys, login_ids
 from imports import credentials, workspace
@@ -27,15 +28,9 @@ def prepare(plan: Plan, keys: Keys) -> None:
     keyed = "INSERT INTO keyed VALUES (?1, ?2, CASE WHEN ?3 THEN ?5 END, CASE WHEN ?4 THEN ?6 END, ?7, ?8)"
     work.execute("BEGIN")
     for drawn in credentials.logins(plan.added + len(plan.lifted), keys):
-        work.executemany(
-            keyed,
-            (
-                who + login
-                for who, login in zip(
-                    people.fetchmany(len(drawn[0])), zip(*drawn, strict=True), strict=True
-                )
-            ),
-        )
+        who = people.fetchmany(len(drawn[0]))
+        both = zip(who, zip(*drawn, strict=True), strict=True)
+        work.executemany(keyed, starmap(tuple.__add__, both))
     while again := plan.rows(
         "SELECT line FROM keyed WHERE login_id IN (SELECT login_id FROM account)"
     ):

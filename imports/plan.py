@@ -22,6 +22,8 @@ COMPARED = tuple(name for name in FIELDS if name not in ("household", "withheld"
 ALTERED = f"SELECT line, 0 AS listed, id, {', '.join(FIELDS)} FROM changed JOIN staged USING (line)"
 """The people who change, with their new fields. `listed` is 1 if `line` is one of the list of
 targets."""
+EMPTY = {None: "NULL", "": "''"}
+"""SQL for what empty cells are stored as."""
 BARE = "replace(replace({0}.name, ' ', ''), '　', '')"
 """SQL for a name without its spaces."""
 TABLES = f"""
@@ -85,8 +87,11 @@ def stage(plan: Plan, findings: Findings, progress: Callable[[int], None]) -> No
     gc.disable()  # a million rows are read, and they make no reference cycles
     try:
         for columns in plan.roster.checked(findings, progress):
+            # columns that are empty in a whole batch are not bound, which saves a tenth of the time
+            values = [EMPTY.get(c[0], "?") if c.count(c[0]) == len(c) else "?" for c in columns]
+            bound = [column for column, value in zip(columns, values, strict=True) if value == "?"]
             plan.work.executemany(
-                f"INSERT INTO staged VALUES (?{', ?' * len(STAGED)})", zip(*columns, strict=True)
+                f"INSERT INTO staged VALUES ({', '.join(values)})", zip(*bound, strict=True)
             )
     finally:
         gc.enable()
