@@ -132,15 +132,17 @@ class ConcurrencyLimit:
     the threads that ticks need. At most `most` requests are in Flask or wait.
 
     Strangers' forms, each of which may cost an argon2 verification, have a line of their own, and
-    so have the forms of those who are known, and pages. What is refused is noted of its sender, and
+    so have the forms of those who are known, pages, and /healthz, which is answered within two
+    seconds although the database holds all of the others. What is refused is noted of its sender, and
     so is each page of a stranger.
     """
 
     def __init__(self, app: Wsgi, most: int, known: Known = lambda _environ: "") -> None:
         self.app, self.known_as = app, known
-        self.strangers = Line(most // 12, most // 3)
+        self.strangers = Line(most // 12, most * 3 // 10)
         self.known = Line(most // 12, most // 6)
         self.pages = Line(most // 9, most * 2 // 9)
+        self.health = Line(2, 2, patience=0.4)  # a check waits for the database, too, for 1.5 s
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -149,6 +151,8 @@ class ConcurrencyLimit:
         known, address = self.known_as(environ), network(environ.get("REMOTE_ADDR", ""))
         names = known or address, address
         line = self.pages if is_page else self.known if known else self.strangers
+        if environ.get("PATH_INFO") == "/healthz":
+            line = self.health
         if not line.enter(*names):
             line.note(names[0])
             return refuse(
