@@ -133,7 +133,7 @@ class ConcurrencyLimit:
 
     Strangers' forms, each of which may cost an argon2 verification, have a line of their own, and
     so have the forms of those who are known, pages, and /healthz, which is answered within two
-    seconds although the database holds all of the others. What is refused is noted of its sender, and
+    seconds even if the database holds all the others. What is refused is noted of its sender, and
     so is each page of a stranger.
     """
 

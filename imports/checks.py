@@ -195,10 +195,8 @@ def check_replaced(plan: Plan, findings: Findings, allow_changes: int | None) ->
     Warn of each row that has another person's 加入者ID. Since that identifies a person, the earlier
     person's login remains, and shows the data of the new one.
     """
-    title, other = (
-        plan.roster.title("birth_date"),
-        "登録されている人とは、生年月日も、氏名か性別も違います。",
-    )
+    title = plan.roster.title("birth_date")
+    other = "登録されている人とは、生年月日も、氏名か性別も違います。"
     if plan.replaced and plan.altered != allow_changes:
         for line, born in plan.rows(
             "SELECT line, birth_date FROM replaced JOIN staged USING (line) ORDER BY 1"

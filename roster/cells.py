@@ -255,9 +255,8 @@ class Key(Text):
     """A part of the natural key, or the 加入者ID: short text that Excel may have changed, which is an
     error."""
 
-    strange = (
-        Text.strange + "+＋eEｅＥ./月"
-    )  # an E may be an exponent, and a point may belong to 123.0
+    # an E may be an exponent, and a point may belong to 123.0
+    strange = Text.strange + "+＋eEｅＥ./月"
 
     _mended = staticmethod(mended_value)
 

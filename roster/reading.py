@@ -77,7 +77,7 @@ def look_at(path: Path) -> str:
     faults, japanese = _faults(path, "euc_jp")
     if faults * 20 < japanese:
         return "euc_jp"
-    return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding))
+    return min("cp932", "utf-8-sig", key=lambda encoding: _faults(path, encoding)[0])
 
 
 def _utf16(start: bytes) -> str:
@@ -89,9 +89,8 @@ def _utf16(start: bytes) -> str:
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     zeros = [start[side::2].count(0) for side in (0, 1)]
-    if max(zeros) * 20 < len(start) or min(zeros) * 8 > max(
-        zeros
-    ):  # U+3000 has the zero byte on the other side
+    # U+3000 has the zero byte on the other side
+    if max(zeros) * 20 < len(start) or min(zeros) * 8 > max(zeros):
         return ""
     return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
 

@@ -392,11 +392,18 @@ def test_a_trusted_phone_finds_its_id_and_can_clear_it(enroll, letters):
     assert phone.get(phone.page.link("other=1")).form("password")["fields"]["username"] == ""
 
 
-def test_a_resent_code_voids_the_old_one_and_waits_a_minute(enroll, letters, app, mails, time):
+@pytest.fixture
+def at_code(enroll, letters, app):
+    """A new phone of somebody who entered the password and is asked for the code."""
     enroll(NAO).send("logout")
     phone = Phone(app)
     phone.get("/login")
     phone.send(username=letters[NAO][0], password=PASSWORD)
+    return phone
+
+
+def test_a_resent_code_voids_the_old_one_and_waits_a_minute(at_code, mails, time):
+    phone = at_code
     old = mails.code
     assert phone.post("/code/login/resend").status == 429
     time.pass_(60)
@@ -406,13 +413,8 @@ def test_a_resent_code_voids_the_old_one_and_waits_a_minute(enroll, letters, app
     assert phone.send(code=mails.code).url == "/"
 
 
-def test_a_clock_that_is_set_back_makes_nobody_wait_to_send_again(
-    enroll, letters, app, mails, time
-):
-    enroll(NAO).send("logout")
-    phone = Phone(app)
-    phone.get("/login")
-    phone.send(username=letters[NAO][0], password=PASSWORD)
+def test_a_clock_that_is_set_back_makes_nobody_wait_to_send_again(at_code, letters, mails, time):
+    phone = at_code
     time.pass_(-600)
     sent = len(mails)
     assert phone.post("/code/login/resend").url == "/login"  # what is dated later than now is over
@@ -835,13 +837,8 @@ def flat(value) -> list:
     return [part for one in value for part in flat(one)] if isinstance(value, list) else [value]
 
 
-def test_a_clock_set_back_after_a_code_was_sent_again_makes_nobody_wait(
-    enroll, letters, app, mails, time
-):
-    enroll(NAO).send("logout")
-    phone = Phone(app)
-    phone.get("/login")
-    phone.send(username=letters[NAO][0], password=PASSWORD)
+def test_a_clock_set_back_after_a_code_was_sent_again_makes_nobody_wait(at_code, mails, time):
+    phone = at_code
     time.pass_(60)
     assert phone.post("/code/login/resend").url == "/login/code"
     time.pass_(-70)

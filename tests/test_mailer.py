@@ -257,7 +257,7 @@ def test_a_sender_waits_while_another_holds_the_lock_and_sends_then(asked, app, 
             raise Ends
 
     monkeypatch.setattr(mails, "close", close)
-    monkeypatch.setattr(mailer, "Transport", lambda *_url: mails)
+    monkeypatch.setattr(mailer, "Transport", lambda *_: mails)
     monkeypatch.setattr(mailer.Mailer, "_staff", lambda _: None)
     monkeypatch.setattr(mailer.time, "sleep", lambda _seconds: other.execute("ROLLBACK"))
     post._bell.put(None)
