@@ -115,5 +115,6 @@ if (poller && window.htmx) {
   });
   // The same for a page that is left, since Back may bring it again as it was.
   addEventListener("pagehide", die);
+  addEventListener("pageshow", (event) => { if (event.persisted) die(); }); // a tick may have come after the page was left
   wake();
 }
